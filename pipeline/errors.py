@@ -1,0 +1,35 @@
+"""The exceptions that users may see. A message is a fact plus what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PipelineError(Exception):
+    """Base of all: `cli` prints the message as it is and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class ConfigError(PipelineError):
+    """One or more problems of a study, a site or a request, reported together."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class StateError(PipelineError):
+    """The state on disk does not allow what was asked for, or cannot be read."""
+
+
+class Rejected(PipelineError):
+    """The scheduler refused a submission; nothing was queued."""
+
+    exit_code = 1
+
+
+class Unreachable(PipelineError):
+    """The scheduler or the host did not answer; what it knows is unknown, not nothing."""
+
+    exit_code = 3

@@ -1,0 +1,60 @@
+"""Replaces `${...}` in a study's values, so that nothing of a plan is typed twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.yamlio import flatten, nearest
+
+_REFERENCE = re.compile(r"\$\{([^${}]+)\}")
+
+
+class Resolver:
+    """Resolves references against a study's parameters and a few names of the job.
+
+    `${corpus.file}` is a parameter; `${data}`, `${arm}` and the like are in `names`. A value that
+    is one reference and nothing else keeps the type of what it names. Problems are collected.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+        self._names = names
+        self._problems: list[str] = []
+        self.used: set[str] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be resolved, with the path of the value that asked for it."""
+        return self._problems
+
+    def value(self, raw: Any, path: str, trail: tuple[str, ...] = ()) -> Any:
+        """`raw` with every reference in it replaced, whatever its depth."""
+        if isinstance(raw, Mapping):
+            return {key: self.value(child, f"{path}.{key}", trail) for key, child in raw.items()}
+        if isinstance(raw, list | tuple):
+            return [self.value(child, f"{path}[{i}]", trail) for i, child in enumerate(raw)]
+        if not isinstance(raw, str) or "${" not in raw:
+            return raw
+        whole = _REFERENCE.fullmatch(raw)
+        if whole:
+            return self._look_up(whole[1].strip(), path, trail)
+        return _REFERENCE.sub(lambda m: str(self._look_up(m[1].strip(), path, trail)), raw)
+
+    def _look_up(self, name: str, path: str, trail: tuple[str, ...]) -> Any:
+        if name in self._names:
+            return self._names[name]
+        if name in trail:
+            circle = " -> ".join((*trail, name))
+            self._problems.append(f"{path}: ${{{name}}} refers to itself: {circle}")
+            return ""
+        node: Any = self._parameters
+        for word in name.split("."):
+            if not isinstance(node, Mapping) or word not in node:
+                known = [*flatten(self._parameters), *self._names]
+                self._problems.append(f"{path}: nothing is called {name!r}; {nearest(name, known)}")
+                return ""
+            node = node[word]
+        self.used.add(name.split(".")[0])
+        return self.value(node, path, (*trail, name))

@@ -1,0 +1,51 @@
+"""The stage table: what each kind of stage runs, in which environment, and what it reads."""
+
+from __future__ import annotations
+
+import msgspec
+
+CONFIG = ("--config", "{config}")
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A row of the table. In `argv`, `{config}` is the job's configuration file, `{task}` the
+    task's number, and `${...}` a value of the study."""
+
+    argv: tuple[str, ...]
+    sections: tuple[str, ...] = ()
+    env: str = "light"
+    launcher: str = ""  # "torchrun": one process a GPU
+
+
+KINDS: dict[str, Kind] = {
+    "download": Kind(("python", "-m", "corpus.download", *CONFIG), ("corpus",)),
+    "split": Kind(("python", "-m", "corpus.split", *CONFIG), ("corpus",)),
+    "tokenizer": Kind(("python", "-m", "corpus.tokenizer", *CONFIG), ("corpus", "tokenizer")),
+    "preprocess": Kind(
+        ("python", "-m", "corpus.preprocess", *CONFIG, "--task", "{task}",
+         "--workers", "${preprocess.workers}"),
+        ("corpus", "tokenizer", "preprocess", "variant"),
+    ),
+    "train": Kind(
+        ("python", "training/${train.backend}/run_cpt.py", *CONFIG,
+         "--data-path", "${train.data_path}", "--checkpoint-dir", "${train.checkpoint_dir}",
+         "--wandb-name", "${wandb.name}", "--max-steps", "${train.max_steps}"),
+        ("corpus", "tokenizer", "model", "optimizer", "batch", "train", "wandb"),
+        env="nemo",
+        launcher="torchrun",
+    ),
+    "export": Kind(
+        ("python", "-m", "training.export", *CONFIG,
+         "--checkpoint-dir", "${train.checkpoint_dir}"),
+        ("model", "train", "tokenizer"),
+        env="nemo",
+    ),
+    "benchmarks": Kind(("python", "-m", "evaluation.benchmarks", *CONFIG), ("benchmark",)),
+    "evaluate": Kind(
+        ("python", "-m", "evaluation.evaluate", *CONFIG),
+        ("corpus", "tokenizer", "model", "train", "benchmark", "evaluate"),
+        env="hf",
+    ),
+    "analyze": Kind(("python", "-m", "evaluation.analyze", *CONFIG), ("analyze",)),
+    "command": Kind(()),
+}  # fmt: skip

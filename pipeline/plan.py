@@ -1,0 +1,458 @@
+"""Study x site -> jobs, with everything resolved. Pure: reads nothing, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pipeline import validate
+from pipeline.errors import ConfigError
+from pipeline.interpolate import Resolver
+from pipeline.kinds import KINDS
+from pipeline.sections import SECTIONS, Batch, Section, Train
+from pipeline.site import Environment, Site
+from pipeline.study import Hours, Loaded, ResourceSpec, Stage
+from pipeline.yamlio import merge, nearest
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What a job asks for: per node, but for `nodes` and the walltime in seconds."""
+
+    nodes: int
+    gpus: int
+    cpus: int
+    mem_bytes: int
+    walltime_s: int
+
+
+class Runtime(msgspec.Struct, frozen=True):
+    """How the payload is started: an interpreter, shell lines before it, a container."""
+
+    python: str = "python3"
+    activate: tuple[str, ...] = ()
+    container: str = ""
+    image: str = ""
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """A job whose every task must have a receipt of success before this one starts."""
+
+    job: str
+    tasks: int
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One rendered script. Paths are relative to the project unless they say otherwise."""
+
+    name: str
+    stage: str
+    kind: str
+    arm: str
+    tasks: int
+    array: bool
+    upstream: tuple[Upstream, ...]
+    script: str  # without extension
+    config_path: str
+    config: dict[str, Any]
+    argv: tuple[str, ...]  # `{task}` and `{task4}` stand for the task's number
+    resources: Resources
+    runtime: Runtime
+    outputs: tuple[str, ...]
+    hours: tuple[float, float]
+    state_dir: str
+    log_dir: str
+    scheduler: str
+    queue: str
+    account: str
+    throttle: int
+    project_dir: str
+    site_log_dir: str
+    network_interface: str
+    env_file: str
+    directives: tuple[str, ...]
+    launcher: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The jobs of a study on a site, every job after those it needs."""
+
+    study: Loaded
+    site: Site
+    jobs: tuple[Job, ...]
+
+    @property
+    def state_dir(self) -> str:
+        """The run's folder for state, relative to the project."""
+        return self.study.directory("state")
+
+    def job(self, name: str) -> Job:
+        """A job by its name, or by its script's. Raises ConfigError with the valid names."""
+        for job in self.jobs:
+            if name in (job.name, job.script, job.script.rsplit("/", 1)[-1]):
+                return job
+        names = [job.name for job in self.jobs]
+        raise ConfigError([f"no job is called {name!r}; {nearest(name, names)}"])
+
+    def select(self, stages: Sequence[str], arms: Sequence[str] = ()) -> list[Job]:
+        """The jobs of some stages (none: all) and arms (none: all), in the plan's order."""
+        known = self.study.stages
+        for stage in stages:
+            if stage not in known and stage != "all":
+                raise ConfigError([f"no stage is called {stage!r}; {nearest(stage, known)}"])
+        wanted = {self.study.arm_id(arm) for arm in arms}
+        jobs = [
+            job
+            for job in self.jobs
+            if (not stages or "all" in stages or job.stage in stages)
+            and (not wanted or job.arm in wanted)
+        ]
+        if not jobs:
+            raise ConfigError([f"stage {', '.join(stages)} has no arms. Leave --variant away"])
+        return jobs
+
+
+def make(study: Loaded, site: Site) -> Plan:
+    """All jobs of a study on a site. Raises ConfigError with every problem of both."""
+    problems: list[str] = []
+    counts: dict[str, int] = {}
+    jobs: list[Job] = []
+    used: set[str] = set()
+    for stage_name in _ordered(study.stages):
+        stage = study.stages[stage_name]
+        for arm in study.stage_arms(stage):
+            builder = _Builder(study, site, stage_name, stage, arm, problems)
+            job = builder.build(counts)
+            used |= builder.resolver.used
+            if job:
+                counts[job.name] = job.tasks
+                jobs.append(job)
+    _check_sections(study, used, problems)
+    _check_scripts(jobs, problems)
+    validate.finish(problems, str(study.path))
+    return Plan(study, site, tuple(jobs))
+
+
+def _ordered(stages: Mapping[str, Stage]) -> list[str]:
+    """The study's own order, but for stages that stand before one they need."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order:
+            for need in stages[name].needs:
+                visit(need)
+            order.append(name)
+
+    for name in stages:
+        visit(name)
+    return order
+
+
+def _check_sections(study: Loaded, used: set[str], problems: list[str]) -> None:
+    read = used | {s for stage in study.stages.values() for s in stage.reads}
+    for stage in study.stages.values():
+        read |= set(KINDS[stage.kind].sections)
+    arms = ("", *study.arms)
+    for section in dict.fromkeys(key for arm in arms for key in study.parameters(arm)):
+        if section not in read and section != "seed":
+            problems.append(
+                f"parameters.{section}: no stage reads it; {nearest(section, read)}. "
+                "A command stage names what it reads under `reads`"
+            )
+
+
+def _check_scripts(jobs: Sequence[Job], problems: list[str]) -> None:
+    owner: dict[str, str] = {}
+    for job in jobs:
+        other = owner.setdefault(job.script, job.name)
+        if other != job.name:
+            problems.append(
+                f"stages.{job.stage}.script: {job.name} and {other} would both be {job.script}. "
+                "Put ${arm} or ${run} into it"
+            )
+
+
+class _Builder:
+    """Makes one job; what is wrong goes to the list that all builders share."""
+
+    def __init__(
+        self, study: Loaded, site: Site, name: str, stage: Stage, arm: str, problems: list[str]
+    ) -> None:
+        self.study, self.site, self.stage, self.arm = study, site, stage, arm
+        self.stage_name, self.problems = name, problems
+        self.kind = KINDS[stage.kind]
+        self.environment = self._environment()
+        self.resolver = Resolver(study.parameters(arm), self._names())
+
+    def build(self, counts: Mapping[str, int]) -> Job | None:
+        study, stage, arm = self.study, self.stage, self.arm
+        where = f"stages.{self.stage_name}"
+        before = len(self.problems)
+        parameters = self.resolver.value(study.parameters(arm), "parameters")
+        tasks = self._tasks(where)
+        resources = self._resources(where)
+        sections = self._sections(parameters)
+        argv = self.resolver.value(list(stage.run or self.kind.argv), f"{where}.run")
+        outputs = self.resolver.value(list(stage.outputs), f"{where}.outputs")
+        script = self.resolver.value(stage.script or f"scripts/{self._job_name(arm)}", where)
+        self.problems += self.resolver.problems
+        if len(self.problems) > before or resources is None:
+            return None
+        self._check_batch(sections, resources, where)
+        self._check_site(resources, tasks, where)
+        if len(self.problems) > before:
+            return None
+        return self._job(parameters, tasks, resources, argv, outputs, script, counts)
+
+    def _job(
+        self, parameters: dict[str, Any], tasks: int, resources: Resources,
+        argv: list[Any], outputs: list[Any], script: str, counts: Mapping[str, int],
+    ) -> Job:  # fmt: skip
+        study, site, name = self.study, self.site, self._job_name(self.arm)
+        state_dir = study.directory("state")
+        config_path = f"{state_dir}/configs/{name}.yaml"
+        launch = self.kind.launcher if resources.gpus * resources.nodes > 1 else ""
+        return Job(
+            name=name,
+            stage=self.stage_name,
+            kind=self.stage.kind,
+            arm=self.arm,
+            tasks=tasks,
+            array=tasks > 1,
+            upstream=self._upstream(counts),
+            script=f"{state_dir}/{script}",
+            config_path=config_path,
+            config=self._config(name, parameters, tasks, resources),
+            argv=tuple(self._word(word, config_path) for word in argv),
+            resources=resources,
+            runtime=Runtime(
+                python=self.environment.python,
+                activate=self.environment.activate,
+                container=self.environment.container,
+                image=self.environment.image,
+            ),
+            outputs=tuple(str(output) for output in outputs),
+            hours=self._hours(),
+            state_dir=state_dir,
+            log_dir=f"{self._host_logs()}/jobs/{name}",
+            scheduler=site.scheduler,
+            queue=self._queue(resources),
+            account=site.account,
+            throttle=(self.stage.array.throttle if self.stage.array else 0) or site.throttle,
+            project_dir=site.project_dir,
+            site_log_dir=self._host_logs(),
+            network_interface=site.network_interface,
+            env_file=site.env_file,
+            directives=site.directives,
+            launcher=launch,
+        )
+
+    def _job_name(self, arm: str) -> str:
+        return f"{self.stage_name}_{arm}" if arm else self.stage_name
+
+    def _word(self, word: object, config_path: str) -> str:
+        text = str(word).replace("{config}", config_path)
+        return self.environment.python if text == "python" else text
+
+    def _names(self) -> dict[str, Any]:
+        """What `${...}` may name beside the parameters."""
+        inside = bool(self.environment.container)
+        return {
+            "study": self.study.name,
+            "arm": self.arm,
+            "run": self.study.run_of(self.arm),
+            "stage": self.stage_name,
+            "task": "{task4}",
+            "state": self.study.directory("state"),
+            "data": self.study.directory("data"),
+            "results": self.study.directory("results"),
+            "project": "/workspace" if inside else ".",
+            "logs": "/logs" if inside else self._host_logs(),
+        }
+
+    def _host_logs(self) -> str:
+        """Logs and checkpoints: the site's folder, or one in the run's state; a folder of its
+        own for every run but the one whose study names its state_dir itself."""
+        study, site = self.study, self.site
+        if not site.log_dir:
+            return f"{study.directory('state')}/logs"
+        plain = study.document.state_dir and not study.profiles
+        return site.log_dir.rstrip("/") + ("" if plain else f"/{study.run_name}")
+
+    def _environment(self) -> Environment:
+        env = self.stage.env or self.kind.env
+        found = self.site.environments.get(env)  # type: ignore[call-overload]
+        if found is None:
+            self.problems.append(
+                f"stages.{self.stage_name}: needs the environment {env!r}, which site "
+                f"{self.site.site!r} does not have; {nearest(env, self.site.environments)}. "
+                f"Add environments.{env} to the site file"
+            )
+            return Environment()
+        return found  # type: ignore[no-any-return]
+
+    def _tasks(self, where: str) -> int:
+        if self.stage.array is None:
+            return 1
+        count = self.resolver.value(self.stage.array.count, f"{where}.array.count")
+        if not isinstance(count, int) or count < 1:
+            self.problems.append(f"{where}.array.count: {count!r} is no number of tasks. Give 1 or more")
+            return 1
+        return count
+
+    def _resources(self, where: str) -> Resources | None:
+        overlay, stage = self.study.overlay, self.stage_name
+        layers: list[Mapping[str, Any]] = [
+            _given(self.site.defaults),
+            self.study.document.resources,
+            self.study.document.stages[stage].get("resources", {}),
+            overlay.get("resources", {}),
+            overlay.get("stages", {}).get(stage, {}).get("resources", {}),
+        ]
+        spec = merge({"nodes": 1}, *layers)
+        self.queue = str(spec.get("queue") or "")
+        missing = [k for k in ("gpus", "cpus", "mem", "walltime") if spec.get(k) is None]
+        for key in missing:
+            self.problems.append(
+                f"{where}.resources.{key}: neither the study nor site {self.site.site!r} says. "
+                f"Add defaults.{key} to the site file"
+            )
+        if missing:
+            return None
+        return Resources(
+            nodes=spec["nodes"],
+            gpus=spec["gpus"],
+            cpus=spec["cpus"],
+            mem_bytes=validate.parse_size(spec["mem"]),
+            walltime_s=validate.parse_walltime(spec["walltime"]),
+        )
+
+    def _sections(self, parameters: Mapping[str, Any]) -> dict[str, Section]:
+        built: dict[str, Section] = {}
+        for name in self.kind.sections:
+            path = f"parameters.{name}"
+            if name not in parameters:
+                self.problems.append(f"{path}: missing. Stage {self.stage_name!r} reads it")
+                continue
+            if name == "variant" and not self.arm:
+                continue
+            section = validate.build(SECTIONS[name], parameters[name], path, self.problems)
+            if section is not None:
+                built[name] = section
+        return built
+
+    def _check_batch(
+        self, sections: Mapping[str, Section], resources: Resources, where: str
+    ) -> None:
+        batch, train = sections.get("batch"), sections.get("train")
+        if not isinstance(batch, Batch) or not isinstance(train, Train):
+            return
+        if train.backend == "nemo" and resources.gpus == 0:
+            self.problems.append(
+                f"{where}: the NeMo back end needs GPUs and site {self.site.site!r} gives none. "
+                "Use `--profile demo` here, or a cluster with --site"
+            )
+        ranks = max(1, resources.gpus * resources.nodes)
+        if batch.global_size % (batch.micro * ranks):
+            self.problems.append(
+                f"parameters.batch.global: {batch.global_size} is not divisible by micro x GPUs = "
+                f"{batch.micro} x {ranks}. Change batch.micro or {where}.resources.gpus"
+            )
+
+    def _check_site(self, resources: Resources, tasks: int, where: str) -> None:
+        site = self.site
+        if site.scheduler == "local":
+            limits = (
+                ("gpus", resources.gpus, site.max_gpus), ("cpus", resources.cpus, site.max_cpus),
+                ("mem", resources.mem_bytes, site.max_mem), ("nodes", resources.nodes, 1),
+            )  # fmt: skip
+        else:
+            queue = site.queues.get(self._queue(resources))
+            if queue is None:
+                return
+            walltime = queue.max_walltime
+            limits = (
+                ("nodes", resources.nodes, queue.max_nodes), ("gpus", resources.gpus, queue.max_gpus),
+                ("cpus", resources.cpus, queue.max_cpus), ("array", tasks, queue.max_array),
+                ("walltime", resources.walltime_s,
+                 None if walltime is None else validate.parse_walltime(walltime)),
+            )  # fmt: skip
+        for key, wanted, limit in limits:
+            if limit is not None and wanted > limit:
+                self.problems.append(self._beyond(where, key, wanted, limit, resources))
+
+    def _beyond(self, where: str, key: str, wanted: int, limit: int, resources: Resources) -> str:
+        if key == "walltime":
+            asked, most = validate.format_walltime(wanted), validate.format_walltime(limit)
+        else:
+            asked, most = str(wanted), str(limit)
+        if self.site.scheduler == "local":
+            return (
+                f"{where}.resources.{key}: {asked} is more than this machine's {most}. "
+                "Use `--profile demo` here, or a cluster with --site"
+            )
+        return (
+            f"{where}.resources.{key}: {asked} is over queue {self._queue(resources)!r}'s {most}. "
+            f"Lower it with --set stages.{self.stage_name}.resources.{key}=..., or name another queue"
+        )
+
+    def _queue(self, resources: Resources) -> str:
+        if resources.gpus == 0 and self.site.cpu_queue and self.queue == (
+            self.site.defaults.queue or ""
+        ):
+            return self.site.cpu_queue
+        return self.queue
+
+    def _upstream(self, counts: Mapping[str, int]) -> tuple[Upstream, ...]:
+        """Of a stage that has this job's arm, the job of that arm; of others, all their jobs."""
+        upstream = []
+        for need in self.stage.needs:
+            arms = self.study.stage_arms(self.study.stages[need])
+            for arm in (self.arm,) if self.arm in arms else arms:
+                job = f"{need}_{arm}" if arm else need
+                upstream.append(Upstream(job, counts.get(job, 1)))
+        return tuple(upstream)
+
+    def _hours(self) -> tuple[float, float]:
+        hours = self.stage.hours
+        if isinstance(hours, dict):
+            hours = hours.get(self.arm, 0.0)
+        return _pair(hours)
+
+    def _config(
+        self, name: str, parameters: dict[str, Any], tasks: int, resources: Resources
+    ) -> dict[str, Any]:
+        """What the payload reads: docs/payloads.md."""
+        study, names = self.study, self.resolver._names
+        return {
+            "job": {
+                "name": name, "study": study.name, "stage": self.stage_name,
+                "kind": self.stage.kind, "arm": self.arm, "run": study.run_of(self.arm),
+                "profiles": list(study.profiles), "tasks": tasks,
+            },
+            "paths": {k: names[k] for k in ("project", "data", "results", "logs", "state")},
+            "resources": msgspec.to_builtins(resources),
+            "parameters": parameters,
+            # Only what compares arms is told of all of them.
+            "arms": {} if self.arm else {arm: self._arm(arm) for arm in study.arms},
+            "expectations": list(study.document.expectations),
+        }  # fmt: skip
+
+    def _arm(self, arm: str) -> dict[str, Any]:
+        study = self.study
+        names = {**self._names(), "arm": arm, "run": study.run_of(arm)}
+        resolver = Resolver(study.parameters(arm), names)
+        return {
+            "run": study.run_of(arm),
+            "title": study.arms[arm].title,
+            "parameters": resolver.value(study.parameters(arm), f"arms.{arm}.parameters"),
+        }
+
+
+def _given(spec: ResourceSpec) -> dict[str, Any]:
+    return {k: v for k, v in msgspec.structs.asdict(spec).items() if v is not None}
+
+
+def _pair(hours: Hours) -> tuple[float, float]:
+    return (hours, hours) if isinstance(hours, float | int) else (hours[0], hours[1])

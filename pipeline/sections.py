@@ -1,0 +1,169 @@
+"""The parameters that the built-in stage kinds read, typed.
+
+A study's `parameters` is a mapping of sections. The sections named here are checked against these
+structs; others belong to `command` stages, which read what they like, and must be referred to by
+some stage (`reads`, or a `${...}`), so that a misspelt section is found on the laptop.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the sections."""
+
+
+class Corpus(Section, frozen=True):
+    source: str
+    file: str
+    chunk_dir: str
+    chunks: Positive
+    name: str
+    language: str = ""
+    text_key: str = "text"
+
+
+class Tokenizer(Section, frozen=True):
+    source: str
+    path: str
+    vocab_size: Positive
+    eod: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Variant(Section, frozen=True):
+    name: Literal["vanilla", "stochastok", "patok"]
+    expand_prop: Probability | None = None
+    contract_prop: Probability | None = None
+    affix_awareness: Probability | None = None
+    affix_awareness_if_overlap: Probability | None = None
+    num_toks_to_cont: list[Annotated[int, msgspec.Meta(ge=2)]] | None = None
+    contract_prob: list[Probability] | None = None
+    affix_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        lengths, weights = self.num_toks_to_cont, self.contract_prob
+        if (lengths is None) != (weights is None):
+            raise ValueError("num_toks_to_cont and contract_prob go together. Give both")
+        if lengths is not None and weights is not None:
+            if len(lengths) != len(weights):
+                raise ValueError(
+                    f"num_toks_to_cont has {len(lengths)} values and contract_prob {len(weights)}. "
+                    "Give one probability a length"
+                )
+            if abs(sum(weights) - 1) > 1e-9:
+                raise ValueError(f"contract_prob sums to {sum(weights):g}. It must sum to 1")
+
+
+class Preprocess(Section, frozen=True):
+    output_dir: str
+    workers: Positive = 1
+    max_reject_share: Probability = 0.001
+
+
+class Model(Section, frozen=True):
+    base: str
+    architecture: Literal["gemma3"]
+    init: Literal["weights", "random"]
+    seq_length: Positive
+    vocab_size: Positive
+    config: dict[str, Any] | None = None
+
+
+class Optimizer(Section, frozen=True):
+    name: Literal["adamw"]
+    lr: Annotated[float, msgspec.Meta(gt=0)]
+    min_lr: Share
+    warmup_steps: Annotated[int, msgspec.Meta(ge=0)]
+    decay: Literal["cosine", "linear", "constant"]
+    weight_decay: Share
+    clip: Share
+    betas: tuple[Probability, Probability] = (0.9, 0.95)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}. Lower it")
+
+
+class Batch(Section, frozen=True):
+    global_size: Positive = msgspec.field(name="global")
+    micro: Positive
+
+
+class Train(Section, frozen=True):
+    backend: Literal["nemo", "hf"]
+    data_path: str
+    checkpoint_dir: str
+    max_steps: Positive
+    checkpoint_every: Positive
+    validate_every: Positive
+    log_every: Positive
+    precision: Literal["bf16-mixed", "fp16-mixed", "fp32", "auto"]
+    split: tuple[Share, Share, Share]
+    validate_batches: Positive = 50
+    keep_checkpoints: Positive = 3
+    tensor_parallel: Positive = 1
+    pipeline_parallel: Positive = 1
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_every % self.validate_every:
+            raise ValueError(
+                f"checkpoint_every {self.checkpoint_every} is no multiple of validate_every "
+                f"{self.validate_every}, so a checkpoint would have no validation loss. Align them"
+            )
+        if self.tensor_parallel * self.pipeline_parallel != 1:
+            raise ValueError(
+                "tensor_parallel x pipeline_parallel must be 1: the training back ends are data "
+                "parallel. Set both to 1"
+            )
+
+
+class Wandb(Section, frozen=True):
+    project: str
+    name: str
+    mode: Literal["online", "offline", "disabled"] = "online"
+    dir: str = ""
+
+
+class Benchmark(Section, frozen=True):
+    output_dir: str
+    groups: list[str]
+    tasks_per_group: Positive = 200
+
+
+class Evaluate(Section, frozen=True):
+    model: str
+    benchmarks: list[str]
+    mode: Literal["mcq", "gen", "both"]
+    reference_data: str
+    arm_data: str
+    output_dir: str
+    heldout: Literal["validation"] = "validation"
+
+
+class Analyze(Section, frozen=True):
+    results_dir: str
+    baseline: str
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "corpus": Corpus,
+    "tokenizer": Tokenizer,
+    "variant": Variant,
+    "preprocess": Preprocess,
+    "model": Model,
+    "optimizer": Optimizer,
+    "batch": Batch,
+    "train": Train,
+    "wandb": Wandb,
+    "benchmark": Benchmark,
+    "evaluate": Evaluate,
+    "analyze": Analyze,
+}

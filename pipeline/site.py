@@ -1,0 +1,146 @@
+"""The site file: a cluster's scheduler, queues, paths and environments. Nothing of a study."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pipeline import validate, yamlio
+from pipeline.errors import ConfigError
+from pipeline.study import ResourceSpec
+
+EnvName = Literal["light", "hf", "nemo"]
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """How programs of one kind start here: an interpreter, shell lines before it, a container."""
+
+    python: str = "python3"
+    activate: tuple[str, ...] = ()
+    container: Literal["", "enroot", "apptainer"] = ""
+    image: str = ""
+
+    def __post_init__(self) -> None:
+        if self.container and not self.image:
+            raise ValueError(f"container is {self.container!r} without an image. Name its image")
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A queue's limits; what is not given is not checked."""
+
+    max_walltime: str | int | None = None
+    max_nodes: int | None = None
+    max_gpus: int | None = None
+    max_cpus: int | None = None
+    max_array: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_walltime is not None:
+            validate.parse_walltime(self.max_walltime)
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Where jobs run."""
+
+    site: str
+    scheduler: Literal["pbs", "slurm", "local"]
+    project_dir: str = ""
+    log_dir: str = ""
+    network_interface: str = ""
+    account: str = ""
+    cpu_queue: str = ""  # for jobs without GPUs, where it is another than `defaults.queue`
+    throttle: int = 0
+    slots: int = 0  # `local`: cores that tasks may use together, 0 for all of them
+    charge_factor: float = 0.0
+    env_file: str = ".env"
+    defaults: ResourceSpec = ResourceSpec()
+    queues: dict[str, Queue] = {}
+    environments: dict[EnvName, Environment] = {}
+    directives: tuple[str, ...] = ()
+    max_cpus: int = 0  # `local`: what the machine has; requests beyond it are refused
+    max_gpus: int = -1
+    max_mem: int = 0
+
+
+def names(root: Path) -> list[str]:
+    """The sites that can be named: the files of `sites/`, and the built-in `local`."""
+    return sorted({p.stem for p in (root / "sites").glob("*.yaml")} | {"local"})
+
+
+def default_name(root: Path) -> str:
+    """PIPELINE_SITE, else `default` where setup_jobs.sh wrote it, else `local`."""
+    given = os.environ.get("PIPELINE_SITE")
+    return given or ("default" if (root / "sites/default.yaml").exists() else "local")
+
+
+def load(root: Path, name: str) -> Site:
+    """A site by name, or by the path of its file. Raises ConfigError with every problem."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else root / "sites" / f"{name}.yaml"
+    if not path.exists() and name == "local":
+        return _complete(_local(), root)
+    if not path.exists():
+        known = names(root)
+        raise ConfigError([f"{path}: there is no such site; {yamlio.nearest(name, known)}"])
+    problems: list[str] = []
+    raw = yamlio.load(path)
+    children = {
+        "queues": (Queue, raw.get("queues")),
+        "environments": (Environment, raw.get("environments")),
+    }
+    for key, (kind, value) in children.items():
+        for child, keys in value.items() if isinstance(value, dict) else ():
+            validate.build(kind, keys, f"{key}.{child}", problems)  # type: ignore[type-var]
+    site = None if problems else validate.build(Site, raw, "$", problems)
+    validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], str(path))
+    assert site is not None
+    return _complete(site, root)
+
+
+def _complete(site: Site, root: Path) -> Site:
+    changes: dict[str, object] = {}
+    if not site.project_dir:
+        changes["project_dir"] = str(root)
+    if site.scheduler == "local":
+        machine = _local()
+        for key in ("slots", "max_cpus", "max_mem"):
+            changes[key] = getattr(site, key) or getattr(machine, key)
+        changes["max_gpus"] = machine.max_gpus if site.max_gpus < 0 else site.max_gpus
+        changes["environments"] = site.environments or machine.environments
+    return msgspec.structs.replace(site, **changes) if changes else site
+
+
+def _local() -> Site:
+    """This machine as a site: all its cores and memory, this interpreter for every environment."""
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    here = Environment(python=sys.executable)
+    return Site(
+        site="local",
+        scheduler="local",
+        slots=cores,
+        defaults=ResourceSpec(
+            nodes=1, gpus=0, cpus=1, mem=memory // 4, walltime="24:00:00", queue=""
+        ),
+        environments={"light": here, "hf": here, "nemo": here},
+        max_cpus=cores,
+        max_gpus=_local_gpus(),
+        max_mem=memory,
+    )
+
+
+def _local_gpus() -> int:
+    if not shutil.which("nvidia-smi"):
+        return 0
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

@@ -1,0 +1,350 @@
+"""The study file: what is compared, with which parameters, through which stages.
+
+`load` gives a frozen, checked `Study` with profiles and `--set` applied, or one ConfigError with
+every problem. Precedence of a value: `--set` > profiles > stage > study > the site's `defaults`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline import validate, yamlio
+from pipeline.errors import ConfigError
+from pipeline.kinds import KINDS
+from pipeline.yamlio import flatten, merge, nearest
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+Hours = float | tuple[float, float]
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """One of the things compared."""
+
+    title: str = ""
+    aliases: tuple[str, ...] = ()
+    parameters: dict[str, Any] = {}
+
+
+class ResourceSpec(msgspec.Struct, frozen=True):
+    """What a stage asks for, per node; None leaves it to the next layer."""
+
+    nodes: int | None = None
+    gpus: int | None = None
+    cpus: int | None = None
+    mem: str | int | None = None
+    walltime: str | int | None = None
+    queue: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, least in (("nodes", 1), ("gpus", 0), ("cpus", 1)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise ValueError(f"{key} is {value}. It must be at least {least}")
+        if self.mem is not None:
+            validate.parse_size(self.mem)
+        if self.walltime is not None:
+            validate.parse_walltime(self.walltime)
+
+
+class Array(msgspec.Struct, frozen=True):
+    """A job over `count` tasks, numbered from 1."""
+
+    over: Literal["chunks", "shards", "levels", "arms"]
+    count: int | str  # a number, or a `${...}` that gives one
+    throttle: int = 0  # tasks at a time, 0 for as many as the scheduler likes
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One step of a study; stage x arm is a job."""
+
+    kind: str
+    run: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    arms: Literal["all", "none"] | tuple[str, ...] = "none"
+    array: Array | None = None
+    resources: ResourceSpec = ResourceSpec()
+    outputs: tuple[str, ...] = ()
+    gate: tuple[dict[str, Any], ...] = ()
+    env: Literal["", "light", "hf", "nemo"] = ""
+    script: str = ""
+    hours: Hours | dict[str, Hours] = 0.0
+    reads: tuple[str, ...] = ()  # parameter sections that a `command` reads from its config file
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A named overlay: it changes exactly the keys that it names."""
+
+    summary: str = ""
+    resources: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    stages: dict[str, Any] = {}
+    arms: dict[str, Any] = {}
+
+
+class Study(msgspec.Struct, frozen=True):
+    """A study with its overlays applied. `overlay` holds what profiles and `--set` changed."""
+
+    study: str
+    stages: dict[str, Any]
+    title: str = ""
+    question: str = ""
+    document: str = ""
+    state_dir: str = ""
+    data_dir: str = ""
+    results_dir: str = ""
+    arms: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+    profiles: dict[str, Any] = {}
+    claims: tuple[dict[str, Any], ...] = ()
+    expectations: tuple[dict[str, Any], ...] = ()
+    decisions: tuple[dict[str, Any], ...] = ()
+    revisions: dict[str, Any] = {}
+    budget: dict[str, Any] = {}
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A checked study: what `plan` works from."""
+
+    path: Path
+    document: Study
+    arms: dict[str, Arm]
+    stages: dict[str, Stage]
+    profiles: tuple[str, ...]
+    overlay: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.document.study
+
+    @property
+    def run_name(self) -> str:
+        """The name of this run: the study's, with its profiles: `filipino-cpt@demo`."""
+        return f"{self.name}@{'+'.join(self.profiles)}" if self.profiles else self.name
+
+    def directory(self, which: Literal["state", "data", "results"]) -> str:
+        """A run's folder, relative to the project; one of its own under profiles."""
+        top = {"state": "jobs", "data": "data", "results": "results"}[which]
+        given: str = getattr(self.document, f"{which}_dir")
+        if self.profiles or not given:
+            return f"{top}/{self.run_name}"
+        return given.rstrip("/")
+
+    def parameters(self, arm: str) -> dict[str, Any]:
+        """The parameters as an arm sees them, `${...}` not yet replaced."""
+        changed = self.overlay.get("arms", {}).get(arm, {}).get("parameters", {})
+        own = self.arms[arm].parameters if arm else {}
+        return merge(
+            self.document.parameters, own, self.overlay.get("parameters", {}), changed
+        )
+
+    def arm_id(self, name: str) -> str:
+        """The id of an arm given by id or alias. Raises ConfigError with the valid names."""
+        for arm_id, arm in self.arms.items():
+            if name == arm_id or name in arm.aliases:
+                return arm_id
+        names = [n for arm_id, arm in self.arms.items() for n in (arm_id, *arm.aliases)]
+        raise ConfigError([f"{self.path}: no arm is called {name!r}; {nearest(name, names)}"])
+
+    def run_of(self, arm: str) -> str:
+        """The name under which an arm's run goes: its first alias, else its id."""
+        return (*self.arms[arm].aliases, arm)[0] if arm else ""
+
+    def stage_arms(self, stage: Stage) -> tuple[str, ...]:
+        """The arms of a stage's jobs; one empty name where the stage has none."""
+        if stage.arms == "none":
+            return ("",)
+        return tuple(self.arms) if stage.arms == "all" else tuple(stage.arms)
+
+
+def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> Loaded:
+    """Reads, overlays and checks a study file. Raises ConfigError with every problem."""
+    raw = yamlio.load(path)
+    problems: list[str] = []
+    base = validate.build(Study, raw, "$", problems)
+    known = _profiles(raw, problems)
+    overlay = _overlay(known, profiles, problems)
+    overlay = merge(overlay, _sets(sets, raw, problems))
+    if base is None:
+        validate.finish(_tidy(problems), str(path))
+        raise AssertionError("validate.finish raises when there are problems")
+    merged = merge({k: raw.get(k, {}) for k in ("arms", "stages")}, _only(overlay, "arms", "stages"))
+    arms = _children(Arm, merged["arms"], "arms", problems)
+    stages = _children(Stage, merged["stages"], "stages", problems)
+    validate.build(ResourceSpec, overlay.get("resources", {}), "resources", problems)
+    validate.build(ResourceSpec, base.resources, "resources", problems)
+    if not problems:
+        _check(base, arms, stages, problems)
+    validate.finish(_tidy(problems), str(path))
+    return Loaded(path, base, arms, stages, tuple(profiles), overlay)
+
+
+def _tidy(problems: list[str]) -> list[str]:
+    return [p.removeprefix("$.").removeprefix("$: ") for p in problems]
+
+
+def _only(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {k: mapping[k] for k in keys if k in mapping}
+
+
+def _children(kind: type[Any], raw: Any, path: str, problems: list[str]) -> dict[str, Any]:
+    built: dict[str, Any] = {}
+    for name, value in raw.items() if isinstance(raw, Mapping) else ():
+        if not NAME.fullmatch(name):
+            problems.append(
+                f"{path}.{name}: a name is made of letters, digits, '.', '_' and '-'. Rename it"
+            )
+        child = validate.build(kind, value, f"{path}.{name}", problems)
+        if child is not None:
+            built[name] = child
+    return built
+
+
+def _profiles(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Profile]:
+    profiles = _children(Profile, raw.get("profiles", {}), "profiles", problems)
+    for name, profile in profiles.items():
+        for part in ("stages", "arms"):
+            for child, overlay in getattr(profile, part).items():
+                where = f"profiles.{name}.{part}.{child}"
+                if child not in (raw.get(part) or {}):
+                    problems.append(f"{where}: the study has none; {nearest(child, raw[part])}")
+                elif not isinstance(overlay, Mapping):
+                    problems.append(f"{where}: expected a mapping of keys")
+    return profiles
+
+
+def _overlay(
+    known: Mapping[str, Profile], names: Sequence[str], problems: list[str]
+) -> dict[str, Any]:
+    """The chosen profiles, one over the other; a key that two set differently is a problem."""
+    overlay: dict[str, Any] = {}
+    setter: dict[str, tuple[str, Any]] = {}
+    for name in names:
+        if name not in known:
+            problems.append(f"profiles: no profile is called {name!r}; {nearest(name, known)}")
+            continue
+        changes = {
+            key: getattr(known[name], key) for key in ("resources", "parameters", "stages", "arms")
+        }
+        for key, value in flatten({k: v for k, v in changes.items() if v}).items():
+            other, before = setter.setdefault(key, (name, value))
+            if before != value:
+                problems.append(
+                    f"profiles {other!r} and {name!r} both set {key}: {before!r} and {value!r}. "
+                    f"Use one of them, or decide with --set {key}=..."
+                )
+        overlay = merge(overlay, changes)
+    return overlay
+
+
+def _sets(sets: Sequence[str], raw: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """`--set batch.micro=1` as an overlay; a first word that is no study key is a section."""
+    overlay: dict[str, Any] = {}
+    for item in sets:
+        key, equals, text = item.partition("=")
+        words = key.strip().split(".")
+        if not equals or not all(words):
+            problems.append(f"--set {item}: write it as key=value, e.g. --set batch.micro=1")
+            continue
+        if words[0] not in ("parameters", "stages", "arms", "resources"):
+            words = ["parameters", *words]
+        try:
+            value: Any = yamlio.parse(text, f"--set {key}")
+        except ConfigError as error:
+            problems.extend(error.problems)
+            continue
+        if words[0] in ("parameters", "stages", "arms") and not _has(raw, words):
+            valid = flatten(raw.get("parameters", {}))
+            problems.append(f"--set {key}: the study has no such key; {nearest(key, valid)}")
+        for word in reversed(words):
+            value = {word: value}
+        overlay = merge(overlay, value)
+    return overlay
+
+
+def _has(raw: Mapping[str, Any], words: Sequence[str]) -> bool:
+    """Whether the study knows the place a --set names: its parent must exist in it or an arm."""
+    places = [raw, *({"parameters": arm.get("parameters", {})} for arm in _arm_maps(raw))]
+    for place in places:
+        node: Any = place
+        for word in words[:-1]:
+            node = node.get(word) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping):
+            return True
+    return False
+
+
+def _arm_maps(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    arms = raw.get("arms")
+    return [a for a in arms.values() if isinstance(a, Mapping)] if isinstance(arms, Mapping) else []
+
+
+def _check(
+    study: Study, arms: Mapping[str, Arm], stages: Mapping[str, Stage], problems: list[str]
+) -> None:
+    if not NAME.fullmatch(study.study):
+        problems.append(f"study: {study.study!r} is no name; use letters, digits, '.', '_', '-'")
+    if not stages:
+        problems.append("stages: a study needs at least one stage")
+    owner: dict[str, str] = {}
+    for arm_id, arm in arms.items():
+        for name in (arm_id, *arm.aliases):
+            if name in owner:
+                problems.append(f"arms.{arm_id}: {name!r} already names arm {owner[name]!r}")
+            owner[name] = arm_id
+    for directory in ("state_dir", "data_dir", "results_dir"):
+        text = getattr(study, directory)
+        if text.startswith("/") or ".." in Path(text).parts:
+            problems.append(f"{directory}: {text!r} leaves the project. Give a path inside it")
+    for name, stage in stages.items():
+        _check_stage(name, stage, arms, stages, problems)
+    _check_cycles(stages, problems)
+
+
+def _check_stage(
+    name: str,
+    stage: Stage,
+    arms: Mapping[str, Arm],
+    stages: Mapping[str, Stage],
+    problems: list[str],
+) -> None:
+    where = f"stages.{name}"
+    if stage.kind not in KINDS:
+        problems.append(f"{where}.kind: {stage.kind!r} is no kind; {nearest(stage.kind, KINDS)}")
+    elif stage.kind == "command" and not stage.run:
+        problems.append(f"{where}.run: missing. A command stage needs its argv, e.g. [python, x.py]")
+    for need in stage.needs:
+        if need not in stages:
+            problems.append(f"{where}.needs: no stage is called {need!r}; {nearest(need, stages)}")
+    if isinstance(stage.arms, tuple):
+        for arm in stage.arms:
+            if arm not in arms:
+                problems.append(f"{where}.arms: no arm is called {arm!r}; {nearest(arm, arms)}")
+    elif stage.arms == "all" and not arms:
+        problems.append(f"{where}.arms: the study has no arms. Name some under `arms`, or drop this")
+    if isinstance(stage.hours, dict):
+        for arm in stage.hours:
+            if arm not in arms:
+                problems.append(f"{where}.hours: no arm is called {arm!r}; {nearest(arm, arms)}")
+
+
+def _check_cycles(stages: Mapping[str, Stage], problems: list[str]) -> None:
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            circle = " -> ".join([*trail[trail.index(name) :], name])
+            problems.append(f"stages.{name}.needs: goes round in a circle: {circle}")
+        elif name not in done and name in stages:
+            for need in stages[name].needs:
+                visit(need, (*trail, name))
+            done.add(name)
+
+    for name in stages:
+        visit(name, ())

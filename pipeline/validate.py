@@ -1,0 +1,115 @@
+"""Turns parsed YAML into typed structs and reports every problem, each with its path."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from pipeline.errors import ConfigError
+from pipeline.yamlio import nearest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_AT = re.compile(r" - at `\$(.*)`$")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def build(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:
+    """A struct from a mapping, or None with what is wrong with it added to `problems`."""
+    if not isinstance(raw, Mapping):
+        problems.append(f"{path}: expected a mapping of keys, got {_show(raw)}")
+        return None
+    before = len(problems)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for key in raw:
+        if key not in fields:
+            problems.append(f"{path}.{key}: unknown key; {nearest(key, fields)}")
+    values: dict[str, Any] = {}
+    for key, field in fields.items():
+        if key not in raw:
+            if field.required:
+                problems.append(f"{path}.{key}: missing. Add it; {_wanted(field.type)}")
+            continue
+        nested = _struct_of(field.type)
+        if nested and isinstance(raw[key], Mapping):
+            values[field.name] = build(nested, raw[key], f"{path}.{key}", problems)
+        else:
+            values[field.name] = _convert(raw[key], field.type, f"{path}.{key}", problems)
+    if len(problems) > before:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:
+        problems.append(f"{path}: {error}")
+        return None
+
+
+def _struct_of(annotation: Any) -> type[msgspec.Struct] | None:
+    union = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+    for candidate in (annotation, *union):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+def _convert(value: Any, annotation: Any, path: str, problems: list[str]) -> Any:
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        at = _AT.search(text)
+        where = path + (at[1] if at else "")
+        problems.append(f"{where}: {_AT.sub('', text).lower()}: {_show(value)}")
+        return None
+
+
+def _wanted(annotation: Any) -> str:
+    name = getattr(annotation, "__name__", str(annotation))
+    return f"it is of type {name}"
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def finish(problems: list[str], where: str) -> None:
+    """Raises one ConfigError with all problems, each behind the name of its file."""
+    if problems:
+        raise ConfigError([f"{where}: {problem}" for problem in dict.fromkeys(problems)])
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes: `480GB` is 480e9, `480GiB` is 480 x 2**30. Raises ValueError."""
+    if isinstance(text, int):
+        return text
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is no size; write it like 480GB or 64GiB")
+    unit = (match[2] or "").upper()
+    factor = 1024 ** "KMGT".index(unit[0]) * 1024 if unit.endswith("I") else _UNITS[unit]
+    return int(float(match[1]) * factor)
+
+
+def parse_walltime(text: str | int) -> int:
+    """Seconds of `48:00:00`, `2-00:00:00` or a number of seconds. Raises ValueError."""
+    if isinstance(text, int):
+        return text
+    match = _WALLTIME.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is no walltime; write it like \"48:00:00\"")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def format_walltime(seconds: int) -> str:
+    """`172800` -> `48:00:00`."""
+    minutes, s = divmod(seconds, 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours:02d}:{m:02d}:{s:02d}"

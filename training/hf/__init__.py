@@ -1,0 +1,1 @@
+"""Continued pretraining in one process with transformers: one GPU or a CPU."""
