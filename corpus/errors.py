@@ -32,7 +32,7 @@ class MissingPackage(CorpusError):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises `UsageError`, so that `run` stays the only place that exits."""
+    """An argument parser that raises `UsageError`: only `run` prints and exits."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}. See `{self.prog} --help`.")

@@ -19,7 +19,7 @@ _STALE_AFTER = 2 * 86400  # seconds; another host's temporary file is given up a
 
 
 class PendingFile:
-    """A file under a temporary name in its own directory, until `publish` gives it its final one."""
+    """A file under a temporary name in its own directory, until `publish` renames it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

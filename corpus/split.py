@@ -39,18 +39,17 @@ def split(source: Path, directory: Path, count: int) -> dict[str, Any]:
     if count < 1:
         raise CorpusError(f"{count} chunks cannot be made. Ask for one or more.")
     ends, digest = scan(source)
-    size = int(ends[-1]) if len(ends) else 0
     if len(ends) < count:
-        raise CorpusError(f"{source} has {len(ends)} documents, fewer than the {count} chunks asked "
-                          "for. Set corpus.chunks to no more than its documents.")
+        raise CorpusError(f"{source} has {len(ends)} documents, fewer than the {count} chunks "
+                          "asked for. Set corpus.chunks to no more than its documents.")
     old = read_json(directory / INDEX)
     if old and _current(old, directory, digest, count):
         return old
     _clear(old, directory, count)
-    chunks = _copy(source, directory, ends, cut(ends, count))
-    if hashlib.sha256(b"").hexdigest() == digest or sum(c["bytes"] for c in chunks) != size:
+    chunks, copied = _copy(source, directory, ends, cut(ends, count))
+    if copied != digest:
         raise CorpusError(f"{source} changed while it was being split. Run it again.")
-    index = {"version": 1, "input": {"path": str(source), "bytes": size, "sha256": digest},
+    index = {"version": 1, "input": {"path": str(source), "bytes": int(ends[-1]), "sha256": digest},
              "documents": len(ends), "chunks": chunks}
     write_json(directory / INDEX, index)
     return index
@@ -106,13 +105,14 @@ def cut(ends: NDArray[np.int64], count: int) -> list[int]:
 def _bounds(
     edges: NDArray[np.int64], count: int, least: int, largest: int
 ) -> list[tuple[int, int]]:
-    """First and last edge that the end of chunk 0 ... count can be; len(edges) means past the end."""
+    """First and last edge where chunk 0 ... count can end; len(edges) means past the input."""
     bounds = [(0, 0)]
     for _ in range(count):
         low, high = bounds[-1]
         start = int(edges[low]) if low < len(edges) else int(edges[-1])
+        stop = int(edges[high]) + least + largest
         bounds.append((int(np.searchsorted(edges, start + least, "left")),
-                       int(np.searchsorted(edges, int(edges[high]) + least + largest, "right")) - 1))
+                       int(np.searchsorted(edges, stop, "right")) - 1))
     return bounds
 
 
@@ -137,8 +137,9 @@ def _clear(old: dict[str, Any] | None, directory: Path, count: int) -> None:
 
 def _copy(
     source: Path, directory: Path, ends: NDArray[np.int64], stops: list[int]
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], str]:
     chunks, first, offset = [], 0, 0
+    whole = hashlib.sha256()
     progress = Progress(int(ends[-1]), "bytes", "splitting")
     with source.open("rb") as stream:
         for number, stop in enumerate(stops, 1):
@@ -147,6 +148,7 @@ def _copy(
             with atomic(directory / chunk_name(number)) as chunk:
                 while offset < end and (block := stream.read(min(BLOCK, end - offset))):
                     digest.update(block)
+                    whole.update(block)
                     chunk.write(block)
                     offset += len(block)
                     progress.update(offset)
@@ -155,7 +157,7 @@ def _copy(
                            "sha256": digest.hexdigest()})
             first = stop
     progress.finish(offset)
-    return chunks
+    return chunks, whole.hexdigest()
 
 
 def _main(argv: Sequence[str] | None) -> None:
@@ -165,13 +167,13 @@ def _main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--output-dir", type=Path, help="where chunk_0001.jsonl ... go")
     parser.add_argument("--num-chunks", type=int, help="how many chunks")
     flags = parser.parse_args(argv)
-    config = Config.load(flags.config) if flags.config else None
-    if config is None and None in (flags.input, flags.output_dir, flags.num_chunks):
+    config = Config.load(flags.config) if flags.config else Config({}, Path("the command line"))
+    if not flags.config and None in (flags.input, flags.output_dir, flags.num_chunks):
         raise UsageError("give --config, or all of --input, --output-dir and --num-chunks.")
-    source = flags.input or (config and config.path_parameter("corpus.file"))
-    directory = flags.output_dir or (config and config.path_parameter("corpus.chunk_dir"))
-    count = flags.num_chunks
-    if count is None and config is not None:
+    source: Path = flags.input or config.path_parameter("corpus.file")
+    directory: Path = flags.output_dir or config.path_parameter("corpus.chunk_dir")
+    count: int | None = flags.num_chunks
+    if count is None:
         count = config.parameter("corpus.chunks", int)
     if not source.is_file():
         raise CorpusError(f"{source}: no such file. Run the download stage first.")

@@ -8,6 +8,9 @@ from typing import Any
 
 from pipeline.yamlio import flatten, nearest
 
+BUDGET = 2_000_000  # values and characters; a few lines that double each other ask for billions
+MAX_TRAIL = 100  # references through references
+
 _REFERENCE = re.compile(r"\$\{([^${}]+)\}")
 
 
@@ -22,6 +25,7 @@ class Resolver:
         self._parameters = parameters
         self._names = names
         self._problems: list[str] = []
+        self._left = BUDGET
         self.used: set[str] = set()
 
     @property
@@ -31,6 +35,8 @@ class Resolver:
 
     def value(self, raw: Any, path: str, trail: tuple[str, ...] = ()) -> Any:
         """`raw` with every reference in it replaced, whatever its depth."""
+        if not self._afford(1, path):
+            return ""
         if isinstance(raw, Mapping):
             return {key: self.value(child, f"{path}.{key}", trail) for key, child in raw.items()}
         if isinstance(raw, list | tuple):
@@ -40,13 +46,27 @@ class Resolver:
         whole = _REFERENCE.fullmatch(raw)
         if whole:
             return self._look_up(whole[1].strip(), path, trail)
-        return _REFERENCE.sub(lambda m: str(self._look_up(m[1].strip(), path, trail)), raw)
+        if "${" in _REFERENCE.sub("", raw):
+            self._problems.append(f"{path}: {raw[:60]!r} opens a ${{ that no }} closes. Close it")
+            return ""
+        return _REFERENCE.sub(lambda m: self._text(m[1].strip(), path, trail), raw)
+
+    def _text(self, name: str, path: str, trail: tuple[str, ...]) -> str:
+        text = str(self._look_up(name, path, trail))
+        return text if self._afford(len(text), path) else ""
+
+    def _afford(self, cost: int, path: str) -> bool:
+        if self._left >= 0:
+            self._left -= cost
+            if self._left < 0:
+                self._problems.append(f"{path}: the references multiply each other. Use fewer")
+        return self._left >= 0
 
     def _look_up(self, name: str, path: str, trail: tuple[str, ...]) -> Any:
         if name in self._names:
             return self._names[name]
-        if name in trail:
-            circle = " -> ".join((*trail, name))
+        if name in trail or len(trail) > MAX_TRAIL:
+            circle = " -> ".join((*trail[-10:], name))
             self._problems.append(f"{path}: ${{{name}}} refers to itself: {circle}")
             return ""
         node: Any = self._parameters

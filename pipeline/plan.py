@@ -163,14 +163,23 @@ def _check_sections(study: Loaded, used: set[str], problems: list[str]) -> None:
 
 
 def _check_scripts(jobs: Sequence[Job], problems: list[str]) -> None:
-    owner: dict[str, str] = {}
+    owner: dict[str, Job] = {}
+    named: dict[str, Job] = {}
     for job in jobs:
-        other = owner.setdefault(job.script, job.name)
-        if other != job.name:
+        other = owner.setdefault(job.script, job)
+        twin = named.setdefault(job.name, job)
+        if twin is not job:
             problems.append(
-                f"stages.{job.stage}.script: {job.name} and {other} would both be {job.script}. "
-                "Put ${arm} or ${run} into it"
+                f"stages.{job.stage}: stages {twin.stage!r} and {job.stage!r} both have a job "
+                f"{job.name!r}. Rename a stage or an arm"
             )
+        elif other is not job:
+            problems.append(
+                f"stages.{job.stage}.script: {job.name} and {other.name} would both be "
+                f"{job.script}. Put ${{arm}} or ${{run}} into it"
+            )
+        if job.script.startswith("/") or ".." in job.script.split("/"):
+            problems.append(f"stages.{job.stage}.script: {job.script!r} leaves the project")
 
 
 class _Builder:
@@ -195,6 +204,7 @@ class _Builder:
         sections = self._sections(parameters)
         argv = self.resolver.value(list(stage.run or self.kind.argv), f"{where}.run")
         outputs = self.resolver.value(list(stage.outputs), f"{where}.outputs")
+        self.gate = self.resolver.value(list(stage.gate), f"{where}.gate")
         script = self.resolver.value(stage.script or f"scripts/{self._job_name(arm)}", where)
         self.problems += self.resolver.problems
         if len(self.problems) > before or resources is None:
@@ -296,8 +306,10 @@ class _Builder:
         if self.stage.array is None:
             return 1
         count = self.resolver.value(self.stage.array.count, f"{where}.array.count")
-        if not isinstance(count, int) or count < 1:
-            self.problems.append(f"{where}.array.count: {count!r} is no number of tasks. Give 1 or more")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            self.problems.append(
+                f"{where}.array.count: {count!r} is no number of tasks. Give 1 or more"
+            )
             return 1
         return count
 
@@ -335,8 +347,6 @@ class _Builder:
             if name not in parameters:
                 self.problems.append(f"{path}: missing. Stage {self.stage_name!r} reads it")
                 continue
-            if name == "variant" and not self.arm:
-                continue
             section = validate.build(SECTIONS[name], parameters[name], path, self.problems)
             if section is not None:
                 built[name] = section
@@ -362,6 +372,7 @@ class _Builder:
 
     def _check_site(self, resources: Resources, tasks: int, where: str) -> None:
         site = self.site
+        limits: tuple[tuple[str, int, int | None], ...]
         if site.scheduler == "local":
             limits = (
                 ("gpus", resources.gpus, site.max_gpus), ("cpus", resources.cpus, site.max_cpus),
@@ -373,7 +384,8 @@ class _Builder:
                 return
             walltime = queue.max_walltime
             limits = (
-                ("nodes", resources.nodes, queue.max_nodes), ("gpus", resources.gpus, queue.max_gpus),
+                ("nodes", resources.nodes, queue.max_nodes),
+                ("gpus", resources.gpus, queue.max_gpus),
                 ("cpus", resources.cpus, queue.max_cpus), ("array", tasks, queue.max_array),
                 ("walltime", resources.walltime_s,
                  None if walltime is None else validate.parse_walltime(walltime)),
@@ -394,7 +406,7 @@ class _Builder:
             )
         return (
             f"{where}.resources.{key}: {asked} is over queue {self._queue(resources)!r}'s {most}. "
-            f"Lower it with --set stages.{self.stage_name}.resources.{key}=..., or name another queue"
+            f"Lower it with --set {where}.resources.{key}=..., or name another queue"
         )
 
     def _queue(self, resources: Resources) -> str:
@@ -437,6 +449,7 @@ class _Builder:
             # Only what compares arms is told of all of them.
             "arms": {} if self.arm else {arm: self._arm(arm) for arm in study.arms},
             "expectations": list(study.document.expectations),
+            **({"gate": self.gate} if self.gate else {}),  # for the program that checks them
         }  # fmt: skip
 
     def _arm(self, arm: str) -> dict[str, Any]:

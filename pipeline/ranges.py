@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_PART = re.compile(r"(\d+)(?:-(\d+))?")
+MOST = 1_000_000  # more tasks than any scheduler takes; `1-9999999999` is a slip of the hand
+
+_PART = re.compile(r"([0-9]{1,9})(?: *- *([0-9]{1,9}))?")
 
 
 def to_ranges(numbers: Iterable[int]) -> str:
@@ -29,12 +31,14 @@ def to_ranges(numbers: Iterable[int]) -> str:
 def from_ranges(text: str) -> list[int]:
     """The numbers of `1-17,19-20`, ascending. Raises ValueError for anything else."""
     numbers: set[int] = set()
-    for part in filter(None, text.replace(" ", "").split(",")):
+    for part in filter(None, (part.strip() for part in text.split(","))):
         match = _PART.fullmatch(part)
         if not match:
             raise ValueError(f"{part!r} is neither a number nor a range like 1-20")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"{part!r} ends before it starts")
+        if last - first >= MOST:
+            raise ValueError(f"{part!r} is more than {MOST} numbers")
         numbers.update(range(first, last + 1))
     return sorted(numbers)

@@ -12,8 +12,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Beta = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Share = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # an upper end refuses .inf
+
+NEEDS = {
+    "vanilla": (),
+    "stochastok": ("expand_prop",),
+    "patok": (
+        "contract_prop", "expand_prop", "affix_awareness", "num_toks_to_cont", "affix_dir",
+    ),
+}  # fmt: skip
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,6 +57,9 @@ class Variant(Section, frozen=True):
     affix_dir: str | None = None
 
     def __post_init__(self) -> None:
+        for key in NEEDS[self.name]:
+            if getattr(self, key) is None:
+                raise ValueError(f"{self.name} needs {key}, which is missing. Add it")
         lengths, weights = self.num_toks_to_cont, self.contract_prob
         if (lengths is None) != (weights is None):
             raise ValueError("num_toks_to_cont and contract_prob go together. Give both")
@@ -78,14 +90,14 @@ class Model(Section, frozen=True):
 
 class Optimizer(Section, frozen=True):
     name: Literal["adamw"]
-    lr: Annotated[float, msgspec.Meta(gt=0)]
+    lr: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
     min_lr: Share
     warmup_steps: Annotated[int, msgspec.Meta(ge=0)]
     decay: Literal["cosine", "linear", "constant"]
     weight_decay: Share
     clip: Share
-    betas: tuple[Probability, Probability] = (0.9, 0.95)
-    eps: float = 1e-8
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    eps: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1e-8
 
     def __post_init__(self) -> None:
         if self.min_lr > self.lr:
@@ -117,6 +129,11 @@ class Train(Section, frozen=True):
             raise ValueError(
                 f"checkpoint_every {self.checkpoint_every} is no multiple of validate_every "
                 f"{self.validate_every}, so a checkpoint would have no validation loss. Align them"
+            )
+        if min(self.split[:2]) == 0:
+            raise ValueError(
+                f"split {list(self.split)} leaves nothing to train on or to validate on. "
+                "Give both a share"
             )
         if self.tensor_parallel * self.pipeline_parallel != 1:
             raise ValueError(

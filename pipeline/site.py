@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -59,6 +59,7 @@ class Site(msgspec.Struct, frozen=True):
     slots: int = 0  # `local`: cores that tasks may use together, 0 for all of them
     charge_factor: float = 0.0
     env_file: str = ".env"
+    receipt_grace: int = 120  # seconds that a file system may take to show a node's receipt
     defaults: ResourceSpec = ResourceSpec()
     queues: dict[str, Queue] = {}
     environments: dict[EnvName, Environment] = {}
@@ -88,18 +89,27 @@ def load(root: Path, name: str) -> Site:
         known = names(root)
         raise ConfigError([f"{path}: there is no such site; {yamlio.nearest(name, known)}"])
     problems: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
     raw = yamlio.load(path)
-    children = {
+    children: dict[str, tuple[type[Any], Any]] = {
         "queues": (Queue, raw.get("queues")),
         "environments": (Environment, raw.get("environments")),
     }
+    rest = dict(raw)
     for key, (kind, value) in children.items():
+        built: dict[str, Any] = {}
         for child, keys in value.items() if isinstance(value, dict) else ():
-            validate.build(kind, keys, f"{key}.{child}", problems)  # type: ignore[type-var]
-    site = None if problems else validate.build(Site, raw, "$", problems)
+            if key == "environments" and child not in get_args(EnvName):
+                valid = yamlio.nearest(child, get_args(EnvName))
+                problems.append(f"{key}.{child}: no environment is called so; {valid}")
+            built[child] = validate.build(kind, keys, f"{key}.{child}", problems)
+        if isinstance(value, dict):
+            rest[key] = {}
+            found[key] = built
+    site = validate.build(Site, rest, "$", problems)
     validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], str(path))
     assert site is not None
-    return _complete(site, root)
+    return _complete(msgspec.structs.replace(site, **found), root)
 
 
 def _complete(site: Site, root: Path) -> Site:
@@ -131,6 +141,18 @@ def _local() -> Site:
         max_cpus=cores,
         max_gpus=_local_gpus(),
         max_mem=memory,
+    )
+
+
+def reference(root: Path) -> Site:
+    """A node that holds any study, to show a plan on where no site is chosen."""
+    here = Environment()
+    return Site(
+        site="reference",
+        scheduler="pbs",
+        project_dir=str(root),
+        defaults=ResourceSpec(gpus=8, cpus=64, mem="480GB", walltime="48:00:00", queue=""),
+        environments={"light": here, "hf": here, "nemo": here},
     )
 
 

@@ -6,19 +6,24 @@ every problem. Precedence of a value: `--set` > profiles > stage > study > the s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from pipeline import validate, yamlio
 from pipeline.errors import ConfigError
 from pipeline.kinds import KINDS
+from pipeline.sections import SECTIONS
 from pipeline.yamlio import flatten, merge, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MAX_STAGES = 500
+OVERLAID = ("parameters", "stages", "arms", "resources")  # what profiles and --set may change
+
 Hours = float | tuple[float, float]
 
 
@@ -56,7 +61,8 @@ class Array(msgspec.Struct, frozen=True):
 
     over: Literal["chunks", "shards", "levels", "arms"]
     count: int | str  # a number, or a `${...}` that gives one
-    throttle: int = 0  # tasks at a time, 0 for as many as the scheduler likes
+    # Tasks at a time, 0 for as many as the scheduler likes.
+    throttle: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -169,12 +175,13 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     problems: list[str] = []
     base = validate.build(Study, raw, "$", problems)
     known = _profiles(raw, problems)
-    overlay = _overlay(known, profiles, problems)
-    overlay = merge(overlay, _sets(sets, raw, problems))
+    decided = _sets(sets, raw, problems)
+    overlay = merge(_overlay(known, profiles, flatten(decided), problems), decided)
     if base is None:
         validate.finish(_tidy(problems), str(path))
         raise AssertionError("validate.finish raises when there are problems")
-    merged = merge({k: raw.get(k, {}) for k in ("arms", "stages")}, _only(overlay, "arms", "stages"))
+    own = {part: raw.get(part, {}) for part in ("arms", "stages")}
+    merged = merge(own, _only(overlay, *own))
     arms = _children(Arm, merged["arms"], "arms", problems)
     stages = _children(Stage, merged["stages"], "stages", problems)
     validate.build(ResourceSpec, overlay.get("resources", {}), "resources", problems)
@@ -212,35 +219,56 @@ def _profiles(raw: Mapping[str, Any], problems: list[str]) -> dict[str, Profile]
         for part in ("stages", "arms"):
             for child, overlay in getattr(profile, part).items():
                 where = f"profiles.{name}.{part}.{child}"
-                if child not in (raw.get(part) or {}):
-                    problems.append(f"{where}: the study has none; {nearest(child, raw[part])}")
+                if child not in _mapping(raw.get(part)):
+                    valid = nearest(child, _mapping(raw.get(part)))
+                    problems.append(f"{where}: the study has none; {valid}")
                 elif not isinstance(overlay, Mapping):
                     problems.append(f"{where}: expected a mapping of keys")
     return profiles
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _overlay(
-    known: Mapping[str, Profile], names: Sequence[str], problems: list[str]
+    known: Mapping[str, Profile],
+    names: Sequence[str],
+    decided: Mapping[str, Any],
+    problems: list[str],
 ) -> dict[str, Any]:
-    """The chosen profiles, one over the other; a key that two set differently is a problem."""
+    """The chosen profiles, one over the other; a key that two set differently is a problem,
+    unless --set decided it."""
     overlay: dict[str, Any] = {}
     setter: dict[str, tuple[str, Any]] = {}
     for name in names:
         if name not in known:
             problems.append(f"profiles: no profile is called {name!r}; {nearest(name, known)}")
             continue
-        changes = {
-            key: getattr(known[name], key) for key in ("resources", "parameters", "stages", "arms")
-        }
+        if names.count(name) > 1:
+            problems.append(f"profiles: {name!r} is named twice. Name it once")
+        changes = {key: getattr(known[name], key) for key in OVERLAID}
         for key, value in flatten({k: v for k, v in changes.items() if v}).items():
-            other, before = setter.setdefault(key, (name, value))
-            if before != value:
+            for one, (other, before) in setter.items():
+                apart = one != key and not _inside(one, key) and not _inside(key, one)
+                if apart or (one == key and before == value) or _settled(one, key, decided):
+                    continue
                 problems.append(
                     f"profiles {other!r} and {name!r} both set {key}: {before!r} and {value!r}. "
                     f"Use one of them, or decide with --set {key}=..."
                 )
+            setter[key] = (name, value)
         overlay = merge(overlay, changes)
     return overlay
+
+
+def _inside(key: str, other: str) -> bool:
+    return key.startswith(f"{other}.")
+
+
+def _settled(one: str, other: str, decided: Mapping[str, Any]) -> bool:
+    """Whether --set gives the key that two profiles fight over, or all that it holds."""
+    return any(key in (one, other) or _inside(one, key) for key in decided)
 
 
 def _sets(sets: Sequence[str], raw: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -252,16 +280,20 @@ def _sets(sets: Sequence[str], raw: Mapping[str, Any], problems: list[str]) -> d
         if not equals or not all(words):
             problems.append(f"--set {item}: write it as key=value, e.g. --set batch.micro=1")
             continue
-        if words[0] not in ("parameters", "stages", "arms", "resources"):
+        if words[0] not in OVERLAID:
             words = ["parameters", *words]
+        if len(words) < 2:
+            problems.append(f"--set {item}: names a whole part of the study. Name a key in it")
+            continue
         try:
             value: Any = yamlio.parse(text, f"--set {key}")
         except ConfigError as error:
             problems.extend(error.problems)
             continue
-        if words[0] in ("parameters", "stages", "arms") and not _has(raw, words):
-            valid = flatten(raw.get("parameters", {}))
+        if words[0] != "resources" and not _has(raw, words):
+            valid = _settable(raw, words)
             problems.append(f"--set {key}: the study has no such key; {nearest(key, valid)}")
+            continue
         for word in reversed(words):
             value = {word: value}
         overlay = merge(overlay, value)
@@ -269,20 +301,46 @@ def _sets(sets: Sequence[str], raw: Mapping[str, Any], problems: list[str]) -> d
 
 
 def _has(raw: Mapping[str, Any], words: Sequence[str]) -> bool:
-    """Whether the study knows the place a --set names: its parent must exist in it or an arm."""
-    places = [raw, *({"parameters": arm.get("parameters", {})} for arm in _arm_maps(raw))]
-    for place in places:
-        node: Any = place
-        for word in words[:-1]:
-            node = node.get(word) if isinstance(node, Mapping) else None
-        if isinstance(node, Mapping):
-            return True
-    return False
+    """Whether a --set names something: a key of the study, of an arm or of a profile, an option
+    of a section that a built-in stage reads, or any key of a stage, which is checked later."""
+    if words[0] == "stages":
+        return len(words) > 2 and words[1] in _mapping(raw.get("stages"))
+    if words[0] == "arms":
+        known = len(words) > 2 and words[1] in _mapping(raw.get("arms"))
+        if not known or words[2] != "parameters" or len(words) < 4:
+            return known
+        words = words[2:]
+    section = SECTIONS.get(words[1])
+    if section and len(words) > 2:
+        fields = {field.encode_name for field in msgspec.structs.fields(section)}
+        return words[2] in fields and words[1] in _settable_sections(raw)
+    return any(_found(place, words[1:]) for place in _parameter_maps(raw))
 
 
-def _arm_maps(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    arms = raw.get("arms")
-    return [a for a in arms.values() if isinstance(a, Mapping)] if isinstance(arms, Mapping) else []
+def _found(place: Any, words: Sequence[str]) -> bool:
+    for word in words:
+        if not isinstance(place, Mapping) or word not in place:
+            return False
+        place = place[word]
+    return True
+
+
+def _parameter_maps(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    owners = [raw]
+    for part in ("arms", "profiles"):
+        owners += [_mapping(child) for child in _mapping(raw.get(part)).values()]
+    return [_mapping(owner.get("parameters")) for owner in owners]
+
+
+def _settable_sections(raw: Mapping[str, Any]) -> set[str]:
+    return {section for place in _parameter_maps(raw) for section in place}
+
+
+def _settable(raw: Mapping[str, Any], words: Sequence[str]) -> set[str]:
+    """The names to offer where a --set named none."""
+    if words[0] == "stages" or (words[0] == "arms" and len(words) < 4):
+        return {f"{words[0]}.{child}" for child in _mapping(raw.get(words[0]))}
+    return {key for place in _parameter_maps(raw) for key in flatten(place)}
 
 
 def _check(
@@ -304,7 +362,10 @@ def _check(
             problems.append(f"{directory}: {text!r} leaves the project. Give a path inside it")
     for name, stage in stages.items():
         _check_stage(name, stage, arms, stages, problems)
-    _check_cycles(stages, problems)
+    if len(stages) > MAX_STAGES:
+        problems.append(f"stages: {len(stages)} are too many; a study has at most {MAX_STAGES}")
+    else:
+        _check_cycles(stages, problems)
 
 
 def _check_stage(
@@ -318,16 +379,23 @@ def _check_stage(
     if stage.kind not in KINDS:
         problems.append(f"{where}.kind: {stage.kind!r} is no kind; {nearest(stage.kind, KINDS)}")
     elif stage.kind == "command" and not stage.run:
-        problems.append(f"{where}.run: missing. A command stage needs its argv, e.g. [python, x.py]")
+        problems.append(f"{where}.run: missing. A command needs its argv, e.g. [python, x.py]")
     for need in stage.needs:
         if need not in stages:
             problems.append(f"{where}.needs: no stage is called {need!r}; {nearest(need, stages)}")
     if isinstance(stage.arms, tuple):
+        if not stage.arms or len(set(stage.arms)) < len(stage.arms):
+            problems.append(f"{where}.arms: name at least one arm, and each once")
         for arm in stage.arms:
             if arm not in arms:
                 problems.append(f"{where}.arms: no arm is called {arm!r}; {nearest(arm, arms)}")
     elif stage.arms == "all" and not arms:
-        problems.append(f"{where}.arms: the study has no arms. Name some under `arms`, or drop this")
+        problems.append(f"{where}.arms: the study has no arms. Name some under `arms`")
+    given = stage.hours.values() if isinstance(stage.hours, dict) else [stage.hours]
+    for hours in given:
+        low, high = hours if isinstance(hours, tuple) else (hours, hours)
+        if not 0 <= low <= high < math.inf:
+            problems.append(f"{where}.hours: {hours!r} is no time; give 2, or [2, 3], in hours")
     if isinstance(stage.hours, dict):
         for arm in stage.hours:
             if arm not in arms:

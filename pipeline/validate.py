@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -15,8 +16,8 @@ from pipeline.yamlio import nearest
 T = TypeVar("T", bound=msgspec.Struct)
 
 _AT = re.compile(r" - at `\$(.*)`$")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
-_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_WALLTIME = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,9}):([0-5]?[0-9]):([0-5]?[0-9])")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -87,25 +88,29 @@ def finish(problems: list[str], where: str) -> None:
 
 def parse_size(text: str | int) -> int:
     """Bytes: `480GB` is 480e9, `480GiB` is 480 x 2**30. Raises ValueError."""
-    if isinstance(text, int):
-        return text
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(str(text).strip())
     if not match:
         raise ValueError(f"{text!r} is no size; write it like 480GB or 64GiB")
     unit = (match[2] or "").upper()
     factor = 1024 ** "KMGT".index(unit[0]) * 1024 if unit.endswith("I") else _UNITS[unit]
-    return int(float(match[1]) * factor)
+    size = int(Fraction(match[1]) * factor)  # exact, where a float drops bytes above 2**53
+    if size < 1:
+        raise ValueError(f"{text!r} is nothing; give at least one byte")
+    return size
 
 
 def parse_walltime(text: str | int) -> int:
     """Seconds of `48:00:00`, `2-00:00:00` or a number of seconds. Raises ValueError."""
     if isinstance(text, int):
-        return text
-    match = _WALLTIME.fullmatch(text.strip())
-    if not match:
+        seconds = text
+    elif match := _WALLTIME.fullmatch(text.strip()):
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    else:
         raise ValueError(f"{text!r} is no walltime; write it like \"48:00:00\"")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if seconds < 1:
+        raise ValueError(f"{text!r} is no time at all; give at least one second")
+    return seconds
 
 
 def format_walltime(seconds: int) -> str:

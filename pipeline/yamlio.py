@@ -27,17 +27,20 @@ class _Loader(_Base):  # type: ignore[misc]
     """The safe loader, reading `1e-4` as a number, refusing a key given twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                key = str(key)
-            if key in seen:
+        seen: set[str] = set()
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
+                    None, None, "a key must be a word", key_node.start_mark
                 )
-            seen.add(key)
-        return {str(k): v for k, v in super().construct_mapping(node, deep).items()}
+            key_node.tag = "tag:yaml.org,2002:str"  # `1`, `true`, `1e3`: a key is the text typed
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value!r} stands here twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 # YAML 1.1, which PyYAML reads, wants a dot in a float: 1e-4 would be the text "1e-4".
@@ -67,6 +70,9 @@ def _construct_number(loader: Any, node: Any) -> Any:
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _construct_number)
+# Mappings, lists, text, numbers, true/false and null are all there is: no sets, bytes, dates.
+for _kind in ("binary", "timestamp", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Base.construct_undefined)
 
 
 def _measure(value: Any, where: str, depth: int, budget: list[int]) -> None:
@@ -77,8 +83,10 @@ def _measure(value: Any, where: str, depth: int, budget: list[int]) -> None:
              "Remove the aliases that multiply it"]
         )  # fmt: skip
     children: Iterable[Any] = ()
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError([f"{where}: a text holds a NUL character. Remove it"])
     if isinstance(value, dict):
-        children = value.values()
+        children = [*value, *value.values()]
     elif isinstance(value, list):
         children = value
     for child in children:
@@ -88,16 +96,31 @@ def _measure(value: Any, where: str, depth: int, budget: list[int]) -> None:
 def parse(text: str, where: str) -> Any:
     """The value of a YAML text. Raises ConfigError that names `where`, line and column."""
     try:
+        if len(text) > 10_000:  # deep enough to overrun the stack of the parser, which is C
+            _check_depth(text, where)
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         conflict = " It holds a merge-conflict marker." if _conflicted(text) else ""
         raise ConfigError([f"{place}: not valid YAML: {error.problem}.{conflict}"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError([f"{where}: not valid YAML: {str(error).splitlines()[0]}"]) from None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # What PyYAML does with `!!bool maybe`.
+        problem = f"{where}: not valid YAML: a value does not fit its tag ({error})"
+        raise ConfigError([problem]) from None
     _measure(value, where, 0, [MAX_NODES])
     return value
+
+
+def _check_depth(text: str, where: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ConfigError([f"{where}: nested deeper than {MAX_DEPTH}. Flatten it"])
 
 
 def _conflicted(text: str) -> bool:
@@ -123,8 +146,9 @@ def load(path: Path) -> dict[str, Any]:
 def dump(value: Any) -> str:
     """YAML text with keys in their own order; strings that need quotes get them."""
     text: str = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100,
+        default_flow_style=None,
+    )  # fmt: skip
     return text
 
 
@@ -137,7 +161,7 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
             file.flush()

@@ -23,13 +23,11 @@ class Schedule:
 
         Past `max_steps` it stays at the minimum (`constant` stays at `lr`).
         """
-        if step < self.warmup_steps:
-            return self.lr * step / self.warmup_steps
+        if step <= self.warmup_steps:
+            return self.lr * step / self.warmup_steps if self.warmup_steps else self.lr
         if self.shape == "constant":
             return self.lr
-        span = self.max_steps - self.warmup_steps
-        share = min((step - self.warmup_steps) / span, 1.0) if span > 0 else 1.0
-        if span <= 0 and step <= self.warmup_steps:
-            return self.lr
+        span = max(self.max_steps - self.warmup_steps, 1)
+        share = min((step - self.warmup_steps) / span, 1.0)
         fall = (1 - math.cos(math.pi * share)) / 2 if self.shape == "cosine" else share
         return self.lr + (self.min_lr - self.lr) * fall

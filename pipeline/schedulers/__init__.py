@@ -1,11 +1,23 @@
-"""The schedulers, one module each."""
+"""The schedulers: a module each, and a row each in the table here."""
 
-from pipeline.schedulers.base import (
-    Answer,
-    Completed,
-    Scheduler,
-    Submission,
-    TaskReport,
-)
+from __future__ import annotations
 
-__all__ = ["Answer", "Completed", "Scheduler", "Submission", "TaskReport"]
+from pipeline.schedulers.base import Answer, Completed, Scheduler, Submission, TaskReport
+
+
+def get(name: str, spool: str) -> Scheduler:
+    """The scheduler of a site. `spool`: where the `local` one keeps its state."""
+    if name == "pbs":
+        from pipeline.schedulers.pbs import PBS
+
+        return PBS()
+    if name == "slurm":
+        from pipeline.schedulers.slurm import Slurm
+
+        return Slurm()
+    from pipeline.schedulers.local import Local
+
+    return Local(spool)
+
+
+__all__ = ["Answer", "Completed", "Scheduler", "Submission", "TaskReport", "get"]

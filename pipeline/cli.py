@@ -1,0 +1,585 @@
+"""The `pipeline` command. Only this module and `view` print; only this one exits.
+
+Everything heavier than click is imported inside functions, so that `--help` and completion answer
+at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import PipelineError, StateError
+
+if TYPE_CHECKING:
+    from pipeline.plan import Job, Plan
+    from pipeline.site import Site
+    from pipeline.submit import Engine
+    from pipeline.track import JobStatus, Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STUDY_HELP = "Study: a name in studies/ or a file. Default: PIPELINE_STUDY, else filipino-cpt."
+SITE_HELP = "Site: a name in sites/ or a file. Default: PIPELINE_SITE, else default, else local."
+
+
+class _Group(click.Group):
+    """Shows users one line for a mistake of theirs, and keeps the commands in a day's order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+class Context:
+    """The options that every command takes, and what they lead to, each made when asked for."""
+
+    def __init__(self, study: str, site: str, profile: tuple[str, ...], sets: tuple[str, ...]) -> None:
+        self.study_name, self.site_name = study, site
+        self.profiles, self.sets = profile, sets
+        self.root = find_root()
+
+    @property
+    def study_path(self) -> Path:
+        name = self.study_name or os.environ.get("PIPELINE_STUDY", "") or "filipino-cpt"
+        if name.endswith((".yaml", ".yml")) or "/" in name:
+            return Path(name)
+        path = self.root / "studies" / f"{name}.yaml"
+        if not path.exists():
+            from pipeline.errors import ConfigError
+            from pipeline.yamlio import nearest
+
+            raise ConfigError([f"no study is called {name!r}; {nearest(name, _studies(self.root))}"])
+        return _relative(path)
+
+    def chosen_site(self) -> str:
+        """The site's name: given, or from the environment, or the default one."""
+        from pipeline import site
+
+        return self.site_name or site.default_name(self.root)
+
+    def site(self, reference: bool = False) -> Site:
+        """The site. `reference`: where none is chosen, a node that holds any study, since looking
+        at a plan should not need a cluster."""
+        from pipeline import site
+
+        name = self.chosen_site()
+        if reference and name == "local" and not self.site_name and not self.profiles:
+            click.echo(
+                "No site is chosen: shown for one node of 8 GPUs. Choose with --site or "
+                "`bash job_templates/setup_jobs.sh`.", err=True,
+            )  # fmt: skip
+            return site.reference(self.root)
+        return site.load(self.root, name)
+
+    def plan(self, reference: bool = False) -> Plan:
+        """The plan of the chosen study on the chosen site."""
+        from pipeline import plan, study
+
+        return plan.make(
+            study.load(self.study_path, self.profiles, self.sets), self.site(reference)
+        )
+
+    def engine(self, plan: Plan | None = None) -> Engine:
+        """The plan with its state, scheduler and transport."""
+        from pipeline import schedulers, transport
+        from pipeline.submit import Engine
+
+        made = plan or self.plan()
+        spool = str((self.root / made.state_dir).resolve() / "local")
+        scheduler = schedulers.get(made.site.scheduler, spool)
+        return Engine(made, self.root, scheduler, transport.Here(str(self.root)))
+
+
+def find_root() -> Path:
+    """The project: the nearest folder upwards that holds studies/ and job_templates/."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "studies").is_dir() and (folder / "job_templates").is_dir():
+            return folder
+    raise StateError(
+        f"{here}: neither this folder nor one above it holds studies/ and job_templates/. "
+        "Change to the project's folder"
+    )
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _studies(root: Path) -> list[str]:
+    return sorted(p.stem for p in (root / "studies").glob("*.yaml"))
+
+
+def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completes names of studies, sites, profiles, stages, arms or jobs; silent when it cannot."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            names = _names(ctx, kind)
+        except (PipelineError, OSError):
+            return []
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def _names(ctx: click.Context, kind: str) -> list[str]:
+    from pipeline import site, study
+
+    root = find_root()
+    if kind == "study":
+        return _studies(root)
+    if kind == "site":
+        return site.names(root)
+    given = ctx.params
+    context = Context(
+        given.get("study") or "", given.get("site") or "", tuple(given.get("profile") or ()), ()
+    )
+    loaded = study.load(context.study_path)
+    if kind == "profile":
+        return list(loaded.document.profiles)
+    if kind == "stage":
+        return [*loaded.stages, "all"]
+    if kind == "arm":
+        return [n for arm, a in loaded.arms.items() for n in (arm, *a.aliases)]
+    return [
+        f"{name}_{arm}" if arm else name
+        for name, stage in loaded.stages.items()
+        for arm in loaded.stage_arms(stage)
+    ]
+
+
+def run_options(function: F) -> F:
+    """--study, --site, --profile, --set, in one `context` argument."""
+
+    def wrapped(
+        study: str, site: str, profile: tuple[str, ...], sets: tuple[str, ...], **rest: Any
+    ) -> Any:
+        return function(Context(study, site, profile, sets), **rest)
+
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    wrapped.__dict__.update(function.__dict__)
+    for option in (
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                     help="Override one value, e.g. batch.micro=1. Repeatable."),
+        click.option("--profile", multiple=True, shell_complete=_complete("profile"),
+                     help="Lay a profile of the study over it, e.g. demo. Repeatable."),
+        click.option("--site", default="", shell_complete=_complete("site"), help=SITE_HELP),
+        click.option("--study", default="", shell_complete=_complete("study"), help=STUDY_HELP),
+    ):  # fmt: skip
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def _stages(required: bool = False) -> Callable[[F], F]:
+    return click.argument(
+        "stages", nargs=-1, required=required, shell_complete=_complete("stage"),
+        metavar="STAGE..." if required else "[STAGE]...",
+    )  # fmt: skip
+
+
+def _variants(function: F) -> F:
+    return click.option(
+        "--variant", "variants", multiple=True, shell_complete=_complete("arm"),
+        help="Only this arm, by id or alias. Repeatable.",
+    )(function)  # fmt: skip
+
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/status.md).")
+DRY = click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pipeline")
+def cli() -> None:
+    """Run language-model training studies on PBS, Slurm or this machine.
+
+    A study (studies/*.yaml) says what is compared and how; a site (sites/*.yaml) where it runs.
+    Each stage and arm of a study becomes one script that you can read and submit by hand; pipeline
+    submits, follows and resubmits them, and says why one failed.
+
+    \b
+    A day with it:
+      pipeline run --profile demo               all of the study, tiny, on this machine
+      pipeline plan                             what the study asks for
+      pipeline submit preprocess --variant patok
+      pipeline status                           every job, with the evidence
+      pipeline why train_patok                  the reason, the log line, the remedy
+      pipeline resubmit --failed                only what failed
+
+    Exit codes: 0 all well, 1 failures found, 2 bad usage or configuration, 3 scheduler or host out
+    of reach.
+    """
+
+
+@cli.command()
+@JSON
+@run_options
+def plan(context: Context, as_json: bool) -> None:
+    """Show the study's jobs, what they ask for, and how long it all takes.
+
+    Nothing is written. The serial hours add every job up; the critical path is the shortest time
+    with enough machines.
+
+    \b
+    Example:
+      pipeline plan --site default
+      pipeline plan --set batch.micro=1 --json
+    """
+    from pipeline import view
+
+    view.plan(context.plan(reference=True), as_json)
+
+
+@cli.command()
+@JSON
+@run_options
+def check(context: Context, as_json: bool) -> None:
+    """Check a study against its schema and the site, and show what differs between the arms.
+
+    Reports every problem together, each with file, YAML path, value and remedy; exits 2 on any.
+
+    \b
+    Example:
+      pipeline check
+      pipeline check --study wiki-curriculum
+    """
+    from pipeline import view
+
+    view.check(context.plan(reference=True), as_json)
+
+
+@cli.command()
+@click.option("--diff", is_flag=True, help="Show the difference to what was last submitted.")
+@_variants
+@_stages()
+@run_options
+def render(context: Context, stages: tuple[str, ...], variants: tuple[str, ...], diff: bool) -> None:
+    """Write the scripts of some stages, or of all, without submitting them.
+
+    Each runs by hand: `qsub FILE`, `sbatch FILE`, `bash FILE`.
+
+    \b
+    Example:
+      pipeline render preprocess train
+      pipeline render --diff
+    """
+    from pipeline import view
+
+    engine = context.engine()
+    jobs = engine.plan.select(stages, variants)
+    if diff:
+        view.diffs(engine.diffs(jobs))
+        return
+    for path in engine.render(jobs):
+        click.echo(path)
+
+
+@cli.command()
+@click.option("--force", is_flag=True, help="Run what is complete, or of unknown state, again.")
+@DRY
+@_variants
+@_stages(required=True)
+@run_options
+def submit(
+    context: Context, stages: tuple[str, ...], variants: tuple[str, ...], dry_run: bool, force: bool
+) -> None:
+    """Render and submit the jobs of one or more stages, or of `all`.
+
+    A job that is queued or running is refused, so that nothing runs twice; `all` passes over what
+    is complete or active and submits the rest, each job behind those it needs.
+
+    \b
+    Example:
+      pipeline submit preprocess --variant patok
+      pipeline submit all --dry-run
+    """
+    from pipeline import view
+
+    engine = context.engine()
+    jobs = engine.plan.select(stages, variants)
+    view.outcomes(engine.submit(jobs, force, dry_run, whole="all" in stages))
+
+
+@cli.command()
+@click.option("--interval", type=click.FloatRange(min=0.1), default=None, metavar="SECONDS",
+              help="Time between two looks; default 1 on this machine, 60 on a cluster.")
+@run_options
+def run(context: Context, interval: float | None) -> None:
+    """Submit everything that is not done yet and follow it to its end.
+
+    Ending the command (Ctrl-C, a closed terminal) leaves the jobs running; run it again to go on
+    following. What is complete is not run again.
+
+    \b
+    Example:
+      pipeline run --profile demo
+    """
+    from pipeline import view
+
+    engine = context.engine()
+    engine.submit(engine.plan.jobs, whole=True)
+    report = view.follow(engine, interval)
+    view.ending(engine, report)
+    _exit_for(report)
+
+
+@cli.command()
+@click.argument("job", required=False, shell_complete=_complete("job"))
+@click.option("--watch", is_flag=True, help="Look again and again until all has ended.")
+@click.option("--interval", type=click.FloatRange(min=0.1), default=None, metavar="SECONDS",
+              help="Time between two looks with --watch; default 1 here, 60 on a cluster.")
+@JSON
+@run_options
+def status(
+    context: Context, job: str | None, watch: bool, interval: float | None, as_json: bool
+) -> None:
+    """Show every job, or the tasks of one, each with the evidence for its state.
+
+    Evidence is a receipt that the task's own script wrote, or the scheduler's word. COMPLETED only
+    ever rests on a receipt; without any answer a state is UNKNOWN.
+
+    \b
+    Example:
+      pipeline status --profile demo
+      pipeline status preprocess_patok
+      pipeline status --json | jq .summary
+    """
+    from pipeline import view
+
+    engine = context.engine()
+    if watch and not as_json:
+        _exit_for(view.follow(engine, interval))
+        return
+    report = engine.status()
+    only = engine.plan.job(job) if job else None
+    view.status(engine, report, only, as_json)
+    _exit_for(report)
+
+
+@cli.command()
+@click.argument("job", shell_complete=_complete("job"))
+@click.argument("task", type=click.IntRange(min=1), required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is added.")
+@click.option("--failed", is_flag=True, help="The logs of the tasks that failed.")
+@click.option("-n", "--lines", type=click.IntRange(min=1), default=None, help="Only the last lines.")
+@run_options
+def logs(
+    context: Context, job: str, task: int | None, follow: bool, failed: bool, lines: int | None
+) -> None:
+    """Print a job's log, or one task's.
+
+    \b
+    Example:
+      pipeline logs train_patok -f
+      pipeline logs preprocess_patok 7
+      pipeline logs preprocess_patok --failed -n 20
+    """
+    from pipeline import view
+
+    engine = context.engine()
+    found = engine.plan.job(job)
+    tasks = _log_tasks(engine, found, task, failed)
+    view.logs(found, engine.root, tasks, follow, lines)
+
+
+def _log_tasks(engine: Engine, job: Job, task: int | None, failed: bool) -> list[int]:
+    from pipeline.states import RESUBMITTED, State
+
+    if task is not None and task > job.tasks:
+        raise StateError(f"{job.name} has tasks 1 to {job.tasks}, not {task}")
+    if failed:
+        wanted = engine.status().jobs[job.name].of(*RESUBMITTED, State.BLOCKED)
+        if not wanted:
+            raise StateError(f"{job.name}: no task failed")
+        return wanted
+    return [task] if task else list(range(1, job.tasks + 1))
+
+
+@cli.command()
+@click.argument("job", shell_complete=_complete("job"))
+@click.argument("task", type=click.IntRange(min=1), required=False)
+@JSON
+@run_options
+def why(context: Context, job: str, task: int | None, as_json: bool) -> None:
+    """Say why a job, or one of its tasks, is in its state, and what to do about it.
+
+    \b
+    Example:
+      pipeline why train_patok
+      pipeline why preprocess_patok 7
+    """
+    from pipeline import diagnose, view
+
+    engine = context.engine()
+    found = engine.plan.job(job)
+    report = engine.status().jobs[found.name]
+    tasks = [task] if task else _worth_explaining(report)
+    if task and task > found.tasks:
+        raise StateError(f"{found.name} has tasks 1 to {found.tasks}, not {task}")
+    view.why([diagnose.why(found, report.tasks[t], engine.root) for t in tasks], as_json)
+
+
+def _worth_explaining(status: JobStatus) -> list[int]:
+    from pipeline.states import State
+
+    good = {State.COMPLETED, State.RUNNING, State.PLANNED}
+    bad = [t.task for t in status.tasks.values() if t.state not in good]
+    return bad[:5] or [next(iter(status.tasks))]
+
+
+@cli.command()
+@click.argument("jobs", nargs=-1, shell_complete=_complete("job"), metavar="[JOB]...")
+@click.option("--failed", is_flag=True,
+              help="Only what failed, ran out of time or memory, or was lost; not what was cancelled.")
+@DRY
+@run_options
+def resubmit(context: Context, jobs: tuple[str, ...], failed: bool, dry_run: bool) -> None:
+    """Submit again just the tasks that ended without success, and the jobs that they blocked.
+
+    \b
+    Example:
+      pipeline resubmit --failed --dry-run
+      pipeline resubmit preprocess_patok
+    """
+    from pipeline import view
+
+    engine = context.engine()
+    chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
+    view.outcomes(engine.resubmit(chosen, failed, dry_run), nothing="Nothing to resubmit.")
+
+
+@cli.command()
+@click.argument("jobs", nargs=-1, shell_complete=_complete("job"), metavar="[JOB]...")
+@click.option("--all", "everything", is_flag=True, help="Every job of the study.")
+@DRY
+@run_options
+def cancel(context: Context, jobs: tuple[str, ...], everything: bool, dry_run: bool) -> None:
+    """Cancel jobs by their recorded ids, their waiting dependents first.
+
+    \b
+    Example:
+      pipeline cancel train_patok
+      pipeline cancel --all --profile demo
+    """
+    from pipeline import view
+
+    if bool(jobs) == everything:
+        raise click.UsageError("Name the jobs to cancel, or give --all.")
+    engine = context.engine()
+    chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
+    view.outcomes(engine.cancel(chosen, dry_run), nothing="Nothing is queued or running.")
+
+
+@cli.command()
+@run_options
+def repair(context: Context) -> None:
+    """Rebuild the manifest from intents, receipts and scheduler.
+
+    For a manifest that was damaged or deleted. The old file is kept beside the new one.
+
+    \b
+    Example:
+      pipeline repair --profile demo
+    """
+    engine = context.engine()
+    manifest, aside = engine.repair()
+    if aside:
+        click.echo(f"The damaged manifest was kept as {aside}.")
+    attempts = sum(len(entry.attempts) for entry in manifest.jobs.values())
+    click.echo(f"{engine.store.path}: {len(manifest.jobs)} jobs, {attempts} attempts.")
+
+
+@cli.command()
+@JSON
+@run_options
+def doctor(context: Context, as_json: bool) -> None:
+    """Check that this study can run on this site: programs, environment, files, disk, tokens.
+
+    Each failing check comes with its remedy; exits 1 on any.
+
+    \b
+    Example:
+      pipeline doctor --profile demo
+    """
+    from pipeline import doctor as checks
+    from pipeline import view
+
+    found = checks.examine(context.plan(reference=True), context.root)
+    view.doctor(found, as_json)
+    sys.exit(1 if any(check.status == "fail" for check in found) else 0)
+
+
+@cli.command()
+@click.argument("name", required=False, shell_complete=_complete("site"))
+def sites(name: str | None) -> None:
+    """List the sites that can be named, or show one with all its values.
+
+    \b
+    Example:
+      pipeline sites
+      pipeline sites example-pbs
+    """
+    from pipeline import site, view
+
+    root = find_root()
+    if name:
+        view.site(site.load(root, name))
+    else:
+        view.sites([(n, site.load(root, n)) for n in site.names(root)], site.default_name(root))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the shell's completion script: commands, stages, arms, profiles, sites, jobs.
+
+    \b
+    Example:
+      eval "$(pipeline completion bash)"
+      pipeline completion fish > ~/.config/fish/completions/pipeline.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
+
+
+def _exit_for(report: Report) -> None:
+    """0 all well, 1 failures found, 3 the scheduler did not answer."""
+    from pipeline.states import RESUBMITTED, State
+
+    if report.silent:
+        sys.exit(3)
+    bad = {*RESUBMITTED, State.BLOCKED, State.CANCELLED}
+    sys.exit(1 if bad & set(report.counts()) else 0)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="pipeline")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Why a task is in its state: the evidence, the log line that shows it, what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import receipts
+from pipeline.plan import Job
+from pipeline.receipts import Receipt
+from pipeline.states import EXIT_MEANINGS, State
+from pipeline.track import TaskStatus
+
+TAIL_BYTES = 64_000  # of a log; its end says why it ended
+
+
+class Remedy(msgspec.Struct, frozen=True):
+    """A row of the table: what a log line or state means, and what to do."""
+
+    cause: str
+    advice: str
+    pattern: str = ""
+    state: State | None = None
+
+
+# The plan's own troubleshooting comes first; the first row that fits is shown.
+REMEDIES = (
+    Remedy("out of memory on the GPU",
+           "halve the micro batch; the global batch stays: --set batch.micro=1",
+           r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED", State.OOM),
+    Remedy("the container is missing", "run bash training/nemo/setup/setup_enroot.sh again",
+           r"setup_enroot\.sh|No such file or directory: /.*\.sqsh|container .* not found"),
+    Remedy("Weights & Biases cannot be reached", "--set wandb.mode=offline, or WANDB_MODE=offline",
+           r"wandb: (?:ERROR|Network error)|wandb\.errors"),
+    Remedy("training diverged", "lower the learning rate or warm up longer: --set optimizer.lr=...",
+           r"diverged|loss is (?:nan|inf)"),
+    Remedy("the disk is full", "free space, or point the site's log_dir or project_dir elsewhere",
+           r"No space left on device|Disk quota exceeded"),
+    Remedy("a network step timed out", "resubmit; if it returns, check the site's network_interface",
+           r"NCCL (?:error|WARN)|Watchdog caught collective operation timeout"),
+    Remedy("a Python package is missing", "install what the site's environment for it names",
+           r"ModuleNotFoundError|No module named"),
+    Remedy("a program is missing", "check the site file's environments and modules",
+           r"command not found|No such file or directory"),
+    Remedy("it ran out of time", "ask for more: --set stages.<stage>.resources.walltime=..., then "
+           "resubmit; training goes on from its last checkpoint", state=State.TIMEOUT),
+    Remedy("it ran out of memory", "ask for more: --set stages.<stage>.resources.mem=..., then "
+           "resubmit", state=State.OOM),
+    Remedy("an upstream task did not succeed", "pipeline resubmit --failed takes up both",
+           state=State.BLOCKED),
+    Remedy("nobody knows how it ended", "pipeline resubmit --failed runs it again; what it had "
+           "finished is kept", state=State.LOST),
+)  # fmt: skip
+
+
+class Diagnosis(msgspec.Struct):
+    """Everything known of why a task is as it is."""
+
+    job: str
+    task: int
+    state: State
+    evidence: str
+    reason: str
+    cause: str = ""
+    advice: str = ""
+    line: str = ""
+    log: str = ""
+    receipt: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def log_files(job: Job, root: Path, task: int) -> list[Path]:
+    """A task's logs, oldest first: `<log_dir>/<task>.<scheduler job id>.log`."""
+    folder = root / job.log_dir
+    found = [p for p in folder.glob(f"{task}.*.log") if p.is_file()]
+    return sorted(found, key=lambda p: p.stat().st_mtime)
+
+
+def scheduler_files(job: Job, root: Path) -> list[Path]:
+    """What the scheduler itself wrote for a job: messages from before the script's own log."""
+    folder = root / job.log_dir / "scheduler"
+    return sorted((p for p in folder.glob("*") if p.is_file()), key=lambda p: p.stat().st_mtime)
+
+
+def tail(path: Path, most: int = TAIL_BYTES) -> str:
+    """The end of a file, however large, with what is no UTF-8 replaced."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - most))
+        return file.read().decode("utf-8", "replace")
+
+
+def why(job: Job, status: TaskStatus, root: Path) -> Diagnosis:
+    """Puts together receipt, scheduler and log of one task."""
+    found = Diagnosis(job.name, status.task, status.state, status.evidence, status.reason)
+    if status.receipt:
+        found.receipt = receipts.read(
+            Receipt(status.receipt, status.task, status.id, "fail", status.exit_code, 0.0)
+        )
+    meaning = EXIT_MEANINGS.get(status.exit_code or 0)
+    if meaning:
+        found.reason = f"{found.reason + ': ' if found.reason else ''}{meaning}"
+    if gate := found.receipt.get("gate"):
+        found.reason = str(gate)
+    if status.state in (State.COMPLETED, State.PLANNED):
+        return found
+    logs = log_files(job, root, status.task) or scheduler_files(job, root)
+    text = tail(logs[-1]) if logs else ""
+    found.log = str(logs[-1]) if logs else ""
+    row, line = _row(status.state, text, job.stage)
+    found.line = line or _last_error(text)
+    if row:
+        found.cause, found.advice = row.cause, row.advice.replace("<stage>", job.stage)
+    return found
+
+
+def _row(state: State, text: str, stage: str) -> tuple[Remedy | None, str]:
+    if state in (State.RUNNING, State.QUEUED, State.HELD):
+        return None, ""
+    for row in REMEDIES:
+        if row.pattern:
+            for line in reversed(text.splitlines()):
+                if re.search(row.pattern, line):
+                    return row, line.strip()
+    return next((row for row in REMEDIES if row.state == state), None), ""
+
+
+def _last_error(text: str) -> str:
+    def lines() -> Iterator[str]:
+        yield from (line.strip() for line in reversed(text.splitlines()) if line.strip())
+
+    for line in lines():
+        if re.search(r"\b(?:error|Error|Exception|Killed|fatal)\b", line):
+            return line[:300]
+    return next(lines(), "")[:300]

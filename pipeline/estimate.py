@@ -1,0 +1,117 @@
+"""Figures that follow from a plan: times, batches, tokens. Computed, never typed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.plan import Job, Plan
+from pipeline.study import Loaded
+from pipeline.yamlio import flatten
+
+
+def figures(plan: Plan) -> dict[str, str]:
+    """Name -> text, in the order a reader wants them."""
+    found: dict[str, str] = {}
+    found["one after the other"] = f"{_span(_sum(job.hours for job in plan.jobs))} h"
+    found["GPU jobs one at a time, the rest side by side"] = f"{_span(one_gpu_node(plan.jobs))} h"
+    found["all side by side (critical path)"] = f"{_span(critical_path(plan.jobs))} h"
+    trainings = [job for job in plan.jobs if job.kind == "train"]
+    if trainings:
+        before = _ancestors(plan.jobs, trainings)
+        found["before training"] = (
+            f"{_span(_sum(j.hours for j in before))} h one after the other, "
+            f"{_span(critical_path(before))} h side by side"
+        )
+        found["training"] = f"{_span(_sum(j.hours for j in trainings))} h one after the other"
+        found.update(training(trainings[0]))
+    return found
+
+
+def _ancestors(jobs: Sequence[Job], of: Sequence[Job]) -> list[Job]:
+    """The jobs that any of `of` waits for, directly or not, in the plan's order."""
+    needed = {u.job for job in of for u in job.upstream}
+    for job in reversed(jobs):
+        if job.name in needed:
+            needed |= {u.job for u in job.upstream}
+    return [job for job in jobs if job.name in needed]
+
+
+def one_gpu_node(jobs: Sequence[Job]) -> tuple[float, float]:
+    """Hours (least, most) when jobs with GPUs run one at a time, in the plan's order."""
+    spans = []
+    for which in (0, 1):
+        ends: dict[str, float] = {}
+        free = 0.0
+        for job in jobs:
+            start = max((ends.get(u.job, 0.0) for u in job.upstream), default=0.0)
+            if job.resources.gpus:
+                start = max(start, free)
+            ends[job.name] = start + job.hours[which]
+            if job.resources.gpus:
+                free = ends[job.name]
+        spans.append(max(ends.values(), default=0.0))
+    return spans[0], spans[1]
+
+
+def critical_path(jobs: Sequence[Job]) -> tuple[float, float]:
+    """Hours (least, most) of the longest chain of dependent jobs."""
+    ends: dict[str, tuple[float, float]] = {}
+    for job in jobs:
+        before = [ends.get(u.job, (0.0, 0.0)) for u in job.upstream]
+        low = max((b[0] for b in before), default=0.0) + job.hours[0]
+        high = max((b[1] for b in before), default=0.0) + job.hours[1]
+        ends[job.name] = (low, high)
+    return (
+        max((end[0] for end in ends.values()), default=0.0),
+        max((end[1] for end in ends.values()), default=0.0),
+    )
+
+
+def training(job: Job) -> dict[str, str]:
+    """Batch, tokens and checkpoints of a training job.
+
+    tokens a step = global batch x sequence length; accumulation = global / (micro x GPUs).
+    """
+    p = job.config["parameters"]
+    batch, train, model = p["batch"], p["train"], p["model"]
+    ranks = max(1, job.resources.gpus * job.resources.nodes)
+    per_step = batch["global"] * model["seq_length"]
+    total = per_step * train["max_steps"]
+    found = {
+        "gradient accumulation": f"{batch['global'] // (batch['micro'] * ranks)} "
+        f"= {batch['global']} / ({batch['micro']} x {ranks})",
+        "tokens a step": f"{per_step:,}",
+        "tokens in all": f"{total:,} an arm",
+        "checkpoints": f"{train['max_steps'] // train['checkpoint_every']}, "
+        f"validations {train['max_steps'] // train['validate_every']}, "
+        f"log points {train['max_steps'] // train['log_every']}",
+        "fp32 logits": f"{batch['micro'] * model['seq_length'] * model['vocab_size'] * 4 / 1e9:.2f} "
+        "GB a GPU",
+    }
+    if job.hours[0]:
+        low, high = (total / 3600 / h for h in (job.hours[1], job.hours[0]))
+        found["speed that the hours ask for"] = f"{low:,.0f}-{high:,.0f} tokens/s over {ranks} GPUs"
+    return found
+
+
+def differing(study: Loaded) -> list[str]:
+    """The parameters in which the arms differ, by their keys, before names are filled in."""
+    flat = [flatten(study.parameters(arm)) for arm in study.arms]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    return [key for key in keys if not _same([one.get(key) for one in flat])]
+
+
+def _same(values: Sequence[Any]) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def _sum(hours: Any) -> tuple[float, float]:
+    pairs = list(hours)
+    return round(sum(p[0] for p in pairs), 2), round(sum(p[1] for p in pairs), 2)
+
+
+def _span(hours: tuple[float, float]) -> str:
+    low, high = (f"{round(h, 2):g}" for h in hours)
+    return low if low == high else f"{low}-{high}"
+

@@ -1,0 +1,442 @@
+"""Puts attempts into the queue so that none is lost and none doubled.
+
+The order is the point: the intent (attempt, token, script digest) is on disk before the scheduler
+is called, the id after it. What a killed command left between the two is found again by its token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from pipeline import receipts, render, yamlio
+from pipeline.errors import Rejected, StateError, Unreachable
+from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
+from pipeline.plan import Job, Plan
+from pipeline.ranges import from_ranges, to_ranges
+from pipeline.schedulers.base import Completed, Scheduler, Submission
+from pipeline.states import ACTIVE, RESUBMITTED, State
+from pipeline.track import JobStatus, Report, Tracker
+from pipeline.transport import Transport
+
+# A scheduler may still be taking in a submission whose command has already given up.
+ADOPT_AFTER_S = 10
+
+
+# What a run that goes on leaves alone.
+_KEPT = {State.COMPLETED, State.UNKNOWN, *ACTIVE}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one job of a submission."""
+
+    job: str
+    action: str  # submitted, would submit, complete, active, adopted
+    id: str = ""
+    tasks: str = ""
+    attempt: int = 0
+    detail: str = ""
+
+
+class Engine:
+    """A run's plan, state, scheduler and transport: what the commands that change it share."""
+
+    def __init__(self, plan: Plan, root: Path, scheduler: Scheduler, transport: Transport) -> None:
+        self.plan, self.root = plan, root
+        self.scheduler, self.transport = scheduler, transport
+        self.store = Store(root / plan.state_dir)
+        self.tracker = Tracker(
+            self.store, plan.jobs, scheduler, transport, plan.site.receipt_grace
+        )
+
+    @property
+    def spool(self) -> str:
+        """Where the `local` scheduler keeps its jobs; others do not look at it."""
+        return str(self.store.state_dir.resolve() / "local")
+
+    def status(self) -> Report:
+        """The run's state, with interrupted submissions settled first."""
+        adopted: list[str] = []
+        manifest = self.store.read()
+        if manifest is not None and _interrupted(manifest):
+            with self.store.locked(), contextlib.suppress(Unreachable):
+                adopted = self._settle(self._manifest())
+        report = self.tracker.update()
+        report.adopted = adopted
+        return report
+
+    def render(self, jobs: Sequence[Job]) -> list[str]:
+        """Writes the scripts and configurations of some jobs; returns the scripts' paths."""
+        written = []
+        for job in jobs:
+            text = render.render(job)
+            self._prepare(job)
+            name = f"{job.script}{self.scheduler.extension}"
+            yamlio.write_atomic(self.root / name, text, mode=0o755)
+            written.append(name)
+        return written
+
+    def diffs(self, jobs: Sequence[Job]) -> list[tuple[str, str, str]]:
+        """(script, what was last submitted whole, what would be now) of some jobs; the first is
+        empty where nothing was."""
+        manifest = self.store.read()
+        found = []
+        for job in jobs:
+            entry = manifest.jobs.get(job.name) if manifest else None
+            last = ""
+            for attempt in entry.live() if entry else ():
+                path = self.store.state_dir / attempt.script
+                if len(_tasks(attempt)) == job.tasks and path.exists():
+                    last = path.read_text()
+            found.append((f"{job.script}{self.scheduler.extension}", last, render.render(job)))
+        return found
+
+    def submit(
+        self, jobs: Sequence[Job], force: bool = False, dry_run: bool = False, whole: bool = False
+    ) -> list[Outcome]:
+        """Submits jobs in the plan's order. `whole`: goes on where the run stands, over the tasks
+        that are neither complete nor active, where a job named alone would be refused. Raises
+        StateError before anything is queued."""
+        return self._change(
+            lambda report: self._new_work(jobs, report, force, whole), dry_run
+        )
+
+    def resubmit(
+        self, jobs: Sequence[Job], only_failed: bool, dry_run: bool = False
+    ) -> list[Outcome]:
+        """A new attempt over just the tasks that ended without success, and over the dependents
+        that they blocked."""
+        return self._change(lambda report: self._old_work(jobs, report, only_failed), dry_run)
+
+    def _change(
+        self, choose: Callable[[Report], list[tuple[Job, list[int]]]], dry_run: bool
+    ) -> list[Outcome]:
+        with self.store.locked():
+            manifest = self._manifest()
+            self._settle(manifest)
+            report = self.tracker.refresh(manifest)
+            work = choose(report)
+            if dry_run:
+                return [Outcome(j.name, "would submit", tasks=to_ranges(t)) for j, t in work]
+            done = []
+            for job, tasks in work:
+                done.append(self._submit_one(manifest, job, tasks, report))
+            return done
+
+    def _manifest(self) -> Manifest:
+        site = self.plan.site
+        manifest = self.store.read() or Manifest(
+            study=self.plan.study.name,
+            site=site.site,
+            scheduler=site.scheduler,
+            profiles=list(self.plan.study.profiles),
+        )
+        if manifest.scheduler != site.scheduler or manifest.site != site.site:
+            raise StateError(
+                f"{self.store.path}: this run is on site {manifest.site!r} "
+                f"({manifest.scheduler}), not {site.site!r}. Use --site {manifest.site}, or give "
+                "the other run a state of its own with a profile"
+            )
+        return manifest
+
+    def _new_work(
+        self, jobs: Sequence[Job], report: Report, force: bool, whole: bool
+    ) -> list[tuple[Job, list[int]]]:
+        chosen: list[tuple[Job, list[int]]] = []
+        names: set[str] = set()
+        for job in jobs:
+            status = report.jobs[job.name]
+            tasks = list(range(1, job.tasks + 1))
+            if whole and not force:
+                tasks = [t for t in tasks if status.tasks[t].state not in _KEPT]
+            elif refusal := self._refusal(job, status, force):
+                raise StateError(refusal)
+            if not tasks:
+                names.add(job.name)
+                continue
+            missing = [
+                u.job for u in job.upstream if u.job not in names and not _usable(report.jobs[u.job])
+            ]
+            if missing:
+                raise StateError(
+                    f"{job.name} needs {', '.join(missing)}, which is neither complete nor queued. "
+                    f"Submit it first, or everything with `pipeline submit all`"
+                )
+            names.add(job.name)
+            chosen.append((job, tasks))
+        return chosen
+
+    def _refusal(self, job: Job, status: JobStatus, force: bool) -> str:
+        """Why a job is not submitted anew; empty where it may be."""
+        active = status.of(*ACTIVE)
+        if active:
+            what = f"{len(active)} of {job.tasks} tasks" if job.array else "it"
+            return (
+                f"{job.name} is active: {what} queued or running as {status.id or 'unknown'}. "
+                f"Wait, or `pipeline cancel {job.name}`"
+            )
+        unknown = status.of(State.UNKNOWN)
+        if unknown and not force:
+            return (
+                f"{job.name}: the state of {len(unknown)} tasks is unknown "
+                f"({status.tasks[unknown[0]].reason}). Wait until `pipeline status` knows it, or "
+                "submit with --force if you are sure that it does not run"
+            )
+        if force:
+            return ""
+        if len(status.of(State.COMPLETED)) == job.tasks:
+            return f"{job.name} is complete. To run it again: --force"
+        ended = status.of(*RESUBMITTED, State.CANCELLED, State.BLOCKED)
+        if ended and status.of(State.COMPLETED):
+            return (
+                f"{job.name}: {len(status.of(State.COMPLETED))} tasks are complete and "
+                f"{len(ended)} are not. `pipeline resubmit {job.name}` runs just those; --force "
+                "runs all again"
+            )
+        return ""
+
+    def _old_work(
+        self, jobs: Sequence[Job], report: Report, only_failed: bool
+    ) -> list[tuple[Job, list[int]]]:
+        """Failed tasks of the chosen jobs; then, down the plan, the dependents they blocked."""
+        states = set(RESUBMITTED) if only_failed else {*RESUBMITTED, State.CANCELLED, State.BLOCKED}
+        wanted = {job.name for job in jobs}
+        again: dict[str, list[int]] = {}
+        for job in self.plan.jobs:
+            status = report.jobs[job.name]
+            tasks = status.of(*states) if job.name in wanted else []
+            if any(u.job in again for u in job.upstream) or (
+                job.name in wanted and all(_complete(report.jobs[u.job]) for u in job.upstream)
+            ):
+                tasks = sorted({*tasks, *status.of(State.BLOCKED)})
+            if tasks:
+                again[job.name] = tasks
+        return [(job, again[job.name]) for job in self.plan.jobs if job.name in again]
+
+    def _submit_one(
+        self, manifest: Manifest, job: Job, tasks: list[int], report: Report
+    ) -> Outcome:
+        entry = manifest.jobs.setdefault(job.name, Entry(job.stage, job.arm, job.tasks))
+        entry.tasks = job.tasks
+        number = max((a.attempt for a in entry.attempts), default=0) + 1
+        whole = len(tasks) == job.tasks
+        text = render.render(job, attempt_tasks=None if whole else tasks)
+        self._prepare(job)
+        name = f"{job.script}{self.scheduler.extension}"
+        if whole:
+            yamlio.write_atomic(self.root / name, text, mode=0o755)
+        attempt = Attempt(
+            attempt=number,
+            token=new_token(),
+            tasks=to_ranges(tasks),
+            script=f"attempts/{job.name}.{number}{self.scheduler.extension}",
+            digest=render.script_digest(job),
+            time=now(),
+        )
+        self.store.write_intent(job.name, entry, attempt, text)
+        entry.attempts.append(attempt)
+        self.store.write(manifest)
+        self._call_scheduler(manifest, job, entry, attempt, report, len(tasks))
+        return Outcome(job.name, "submitted", attempt.id, attempt.tasks, number)
+
+    def _prepare(self, job: Job) -> None:
+        """What a script needs to be there: its configuration and the folders it writes to."""
+        text = f"# What {job.name} is told; written by pipeline.\n" + yamlio.dump(job.config)
+        path = self.root / job.config_path
+        if not path.exists() or path.read_text() != text:
+            yamlio.write_atomic(path, text)
+        try:
+            receipts.directory(self.store.state_dir, job.name).mkdir(parents=True, exist_ok=True)
+            (self.root / job.log_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"{error.filename}: cannot be made: {error.strerror}") from None
+
+    def _call_scheduler(
+        self, manifest: Manifest, job: Job, entry: Entry, attempt: Attempt, report: Report,
+        count: int,
+    ) -> None:  # fmt: skip
+        submission = Submission(
+            script=str((self.store.state_dir / attempt.script).resolve()),
+            name=job.name,
+            token=attempt.token,
+            attempt=attempt.attempt,
+            array=count if count > 1 else None,
+            after=tuple(self._dependencies(manifest, job, report)),
+            spool=self.spool,
+        )
+        try:
+            result = self.transport.run(
+                self.scheduler.submit_argv(submission), keep_fd=self.store.lock_fd
+            )
+            attempt.id = self.scheduler.parse_submit(result)
+        except Rejected as error:
+            attempt.state, attempt.note = "abandoned", str(error)
+            self.store.write(manifest)
+            raise Rejected(f"{job.name}: {error}") from None
+        except Unreachable as error:
+            attempt.note = str(error)
+            self.store.write(manifest)
+            raise Unreachable(
+                f"{job.name}: {error}. It may have been queued all the same: the next command "
+                "looks for it and adopts it, so nothing is submitted twice"
+            ) from None
+        attempt.state = "submitted"
+        entry.set_states(
+            {**_states(report.jobs[job.name]), **dict.fromkeys(_tasks(attempt), State.QUEUED)}
+        )
+        for task in _tasks(attempt):
+            report.jobs[job.name].tasks[task].state = State.QUEUED
+        self.store.write(manifest)
+
+    def _dependencies(self, manifest: Manifest, job: Job, report: Report) -> Iterable[str]:
+        """The ids that still run of the jobs this one needs. The gate in the script checks their
+        receipts; a dependency on a job that has ended is deleted or ignored, by site."""
+        for upstream in job.upstream:
+            entry = manifest.jobs.get(upstream.job)
+            active = set(report.jobs[upstream.job].of(*ACTIVE, State.UNKNOWN))
+            newest = entry.last_attempts() if entry else {}
+            yield from sorted({newest[t].id for t in active if t in newest and newest[t].id})
+
+    def _settle(self, manifest: Manifest) -> list[str]:
+        """Adopts what interrupted commands left at the scheduler, gives up what never got there."""
+        waiting = _interrupted(manifest)
+        if not waiting:
+            return []
+        youngest = max(seconds(attempt.time) for _, attempt in waiting)
+        found = self._find()
+        if any(attempt.token not in found for _, attempt in waiting):
+            time.sleep(max(0.0, min(ADOPT_AFTER_S, youngest + ADOPT_AFTER_S - time.time())))
+            found = self._find()
+        for name, attempt in waiting:
+            job_id = found.get(attempt.token) or self._from_receipts(name, attempt)
+            if job_id:
+                attempt.id, attempt.state = job_id, "submitted"
+                attempt.note = "adopted: the command that submitted it was interrupted"
+            else:
+                attempt.state = "abandoned"
+                attempt.note = "the scheduler does not know it: it was never queued"
+        self.store.write(manifest)
+        return [name for name, attempt in waiting if attempt.id]
+
+    def _find(self) -> dict[str, str]:
+        results: list[Completed] = [
+            self.transport.run(argv) for argv in self.scheduler.find_argvs(self.spool)
+        ]
+        return self.scheduler.parse_find(results)
+
+    def _from_receipts(self, job: str, attempt: Attempt) -> str:
+        """The id in a receipt that carries the attempt's token: it ran and was forgotten."""
+        folder = receipts.directory(self.store.state_dir, job)
+        for own in receipts.scan(folder).values():
+            for receipt in own:
+                if receipts.read(receipt).get("token") == attempt.token:
+                    return self.scheduler.owner(receipt.id)[0]
+        return ""
+
+    def cancel(self, jobs: Sequence[Job], dry_run: bool = False) -> list[Outcome]:
+        """Cancels jobs and, before them, the dependents that would otherwise start or be held
+        for ever. Only ever by recorded ids."""
+        with self.store.locked():
+            manifest = self._manifest()
+            self._settle(manifest)
+            report = self.tracker.refresh(manifest)
+            names = self._with_dependents({job.name for job in jobs})
+            outcomes = []
+            for job in reversed(self.plan.jobs):
+                active = set(report.jobs[job.name].of(*ACTIVE, State.UNKNOWN))
+                entry = manifest.jobs.get(job.name)
+                if job.name not in names or not active or entry is None:
+                    continue
+                for attempt in _attempts_of(entry, active):
+                    detail = to_ranges(active & set(_tasks(attempt)))
+                    if not dry_run:
+                        self._cancel_attempt(attempt)
+                        self.store.write(manifest)
+                    action = "would cancel" if dry_run else "cancelled"
+                    outcomes.append(
+                        Outcome(job.name, action, attempt.id, detail, attempt.attempt)
+                    )
+            return outcomes
+
+    def _cancel_attempt(self, attempt: Attempt) -> None:
+        for argv in self.scheduler.cancel_argvs(attempt.id, None):
+            self.scheduler.parse_cancel(self.transport.run(argv))
+        attempt.state = "cancelled"
+
+    def _with_dependents(self, names: set[str]) -> set[str]:
+        for job in self.plan.jobs:
+            if any(upstream.job in names for upstream in job.upstream):
+                names.add(job.name)
+        return names
+
+    def repair(self) -> tuple[Manifest, Path | None]:
+        """Rebuilds the manifest from intents, receipts and scheduler; the old file is kept aside."""
+        with self.store.locked():
+            aside: Path | None = None
+            try:
+                manifest = self._manifest()
+            except StateError as error:
+                if "repair" not in str(error):
+                    raise
+                aside = self.store.path.with_name(f"manifest.yaml.broken-{int(time.time())}")
+                self.store.path.rename(aside)
+                manifest = self._manifest()
+            self._add_intents(manifest)
+            self._settle(manifest)
+            self.tracker.refresh(manifest)
+            self.store.write(manifest)
+            return manifest, aside
+
+    def _add_intents(self, manifest: Manifest) -> None:
+        for intent in self.store.intents():
+            entry = manifest.jobs.setdefault(
+                str(intent["job"]),
+                Entry(str(intent.get("stage")), str(intent.get("arm")), int(intent["job_tasks"])),
+            )
+            if all(a.token != intent["token"] for a in entry.attempts):
+                fields = {k: intent[k] for k in ("attempt", "token", "tasks", "script", "digest", "time")}
+                entry.attempts.append(Attempt(**fields))
+                entry.attempts.sort(key=lambda a: a.attempt)
+
+
+def new_token() -> str:
+    """8 characters, a letter first: PBS's JSON turns what looks like a number into one."""
+    return "t" + secrets.token_hex(4)[1:]
+
+
+def _interrupted(manifest: Manifest) -> list[tuple[str, Attempt]]:
+    return [
+        (name, attempt)
+        for name, entry in manifest.jobs.items()
+        for attempt in entry.attempts
+        if attempt.state == "submitting"
+    ]
+
+
+def _tasks(attempt: Attempt) -> list[int]:
+    return from_ranges(attempt.tasks)
+
+
+def _attempts_of(entry: Entry, tasks: set[int]) -> list[Attempt]:
+    newest = entry.last_attempts()
+    chosen = {newest[t].attempt: newest[t] for t in tasks if t in newest and newest[t].id}
+    return list(chosen.values())
+
+
+def _states(status: JobStatus) -> dict[int, State]:
+    return {task.task: task.state for task in status.tasks.values()}
+
+
+def _complete(status: JobStatus) -> bool:
+    return all(task.state == State.COMPLETED for task in status.tasks.values())
+
+
+def _usable(status: JobStatus) -> bool:
+    """Whether a dependent may be queued behind a job: every task done, or still to end."""
+    good = {State.COMPLETED, *ACTIVE}
+    return all(task.state in good for task in status.tasks.values())

@@ -1,0 +1,371 @@
+"""What is known of every task, and on whose word: receipts first, then the scheduler.
+
+Only a receipt makes a task COMPLETED. A scheduler that does not answer makes it UNKNOWN; one that
+answers that it does not know the job makes it LOST, after the file system has had time to show a
+late receipt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline import receipts
+from pipeline.errors import Unreachable
+from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
+from pipeline.plan import Job
+from pipeline.ranges import from_ranges, to_ranges
+from pipeline.receipts import Receipt
+from pipeline.schedulers.base import Answer, Completed, Scheduler, TaskReport
+from pipeline.states import FINAL, State
+from pipeline.transport import Transport
+
+Evidence = Literal["receipt", "scheduler", "manifest", "none"]
+
+
+class TaskStatus(msgspec.Struct):
+    """One task: its state, the evidence for it, and what else is known."""
+
+    task: int
+    state: State
+    evidence: Evidence = "none"
+    reason: str = ""
+    exit_code: int | None = None
+    attempt: int = 0
+    id: str = ""  # as the scheduler knows the task
+    host: str = ""
+    elapsed_s: int | None = None
+    receipt: Path | None = None
+    output: bool | None = None  # whether a completed task's outputs are there; None: not looked
+
+
+class JobStatus(msgspec.Struct):
+    """A job with its tasks."""
+
+    name: str
+    stage: str
+    arm: str
+    tasks: dict[int, TaskStatus]
+    id: str = ""
+    attempt: int = 0
+    progress: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def counts(self) -> dict[State, int]:
+        """How many tasks are in each state."""
+        found: dict[State, int] = {}
+        for task in self.tasks.values():
+            found[task.state] = found.get(task.state, 0) + 1
+        return found
+
+    def of(self, *states: State) -> list[int]:
+        """The tasks in any of these states."""
+        return [t.task for t in self.tasks.values() if t.state in states]
+
+    @property
+    def state(self) -> State:
+        """One word for the whole job: what most needs to be known of it."""
+        counts = self.counts()
+        for state in _ORDER:
+            if state in counts:
+                return state
+        return State.PLANNED
+
+
+# The state of a job with tasks in several: the first of these that any task is in.
+_ORDER = (
+    State.RUNNING, State.SUBMITTING, State.UNKNOWN, State.HELD, State.QUEUED, State.LOST,
+    State.OOM, State.TIMEOUT, State.FAILED, State.CANCELLED, State.BLOCKED, State.PLANNED,
+    State.COMPLETED,
+)  # fmt: skip
+
+
+class Report(msgspec.Struct):
+    """The whole run, every job of the plan in its order."""
+
+    jobs: dict[str, JobStatus]
+    silent: dict[str, str]  # job id -> why nothing is known of it
+    scheduler_calls: int = 0
+    adopted: list[str] = msgspec.field(default_factory=list)
+
+    def counts(self) -> dict[State, int]:
+        """Tasks of all jobs by state."""
+        found: dict[State, int] = {}
+        for job in self.jobs.values():
+            for state, count in job.counts().items():
+                found[state] = found.get(state, 0) + count
+        return found
+
+
+class Tracker:
+    """Finds out the state of a run's jobs with the fewest scheduler calls."""
+
+    def __init__(
+        self, store: Store, jobs: Sequence[Job], scheduler: Scheduler, transport: Transport,
+        grace_s: int = 120,
+    ) -> None:  # fmt: skip
+        self.store, self.jobs = store, jobs
+        self.scheduler, self.transport = scheduler, transport
+        self.grace_s = grace_s
+
+    def refresh(self, manifest: Manifest) -> Report:
+        """Looks at receipts and scheduler; puts states and departures into `manifest`."""
+        calls = self.transport.calls
+        views = [self._view(job, manifest) for job in self.jobs]
+        asked = sorted({view.id_of(task) for view in views for task in view.open_tasks()} - {""})
+        answer = self._ask(asked, self.scheduler.query_argvs, self.scheduler.parse_query)
+        left = sorted(
+            {v.id_of(t) for v in views for t in v.open_tasks() if v.has_left(t, answer)} - {""}
+        )
+        history = self._ask(left, self.scheduler.history_argvs, self.scheduler.parse_history)
+        report = Report(jobs={}, silent={**answer.silent, **history.silent})
+        for view in views:
+            status = view.resolve(answer, history, self.grace_s)
+            report.jobs[status.name] = status
+            if view.entry:
+                view.entry.set_states({t.task: t.state for t in status.tasks.values()})
+        report.scheduler_calls = self.transport.calls - calls
+        return report
+
+    def update(self) -> Report:
+        """`refresh`, and the manifest brought up to date unless another command got there first."""
+        snapshot = self.store.read()
+        if snapshot is None:
+            return self.refresh(Manifest(study="", site="", scheduler=self.scheduler.name))
+        before = msgspec.to_builtins(snapshot)
+        report = self.refresh(snapshot)
+        if msgspec.to_builtins(snapshot) != before:
+            with self.store.locked():
+                current = self.store.read()
+                if current is not None and msgspec.to_builtins(current) == before:
+                    self.store.write(snapshot)
+        return report
+
+    def _ask(self, ids: Sequence[str], argvs: Any, parse: Any) -> Answer:
+        """One question to the scheduler; no answer at all makes every id silent."""
+        if not ids:
+            return Answer({})
+        results: list[Completed] = []
+        try:
+            commands = argvs(ids)
+            if not commands:
+                return Answer({})
+            for argv in commands:
+                results.append(self.transport.run(argv))
+            answer: Answer = parse(ids, results)
+            return answer
+        except Unreachable as error:
+            return Answer({}, dict.fromkeys(ids, str(error)))
+
+    def _view(self, job: Job, manifest: Manifest) -> _View:
+        folder = receipts.directory(self.store.state_dir, job.name)
+        entry = manifest.jobs.get(job.name)
+        return _View(job, entry, receipts.scan(folder), self.scheduler, self.store.state_dir)
+
+
+class _View:
+    """One job while its state is being found out."""
+
+    def __init__(
+        self, job: Job, entry: Entry | None, found: dict[int, list[Receipt]],
+        scheduler: Scheduler, state_dir: Path,
+    ) -> None:  # fmt: skip
+        self.job, self.entry, self.scheduler, self.state_dir = job, entry, scheduler, state_dir
+        self.attempts = entry.last_attempts() if entry else {}
+        known = {a.id: a for a in entry.live()} if entry else {}
+        self.newest: dict[int, Receipt] = {}
+        for task, own in found.items():
+            if 1 <= task <= job.tasks:
+                relevant = [r for r in own if self._relevant(r, known)]
+                if relevant:
+                    self.newest[task] = relevant[-1]
+        self._indices: dict[str, dict[int, int]] = {}
+        self.now = now()
+        self.gone = {  # task -> when the scheduler was first found not to know it any more
+            task: when
+            for attempt in (entry.live() if entry else ())
+            for when, text in attempt.gone.items()
+            for task in from_ranges(text)
+        }
+
+    def _relevant(self, receipt: Receipt, known: Mapping[str, Attempt]) -> bool:
+        """Whether a receipt speaks of its task's newest attempt, or of a later run by hand."""
+        attempt = self.attempts.get(receipt.task)
+        if attempt is None:
+            return True
+        owner = self.scheduler.owner(receipt.id)[0]
+        if owner == attempt.id:
+            return True
+        return owner not in known and receipt.written > seconds(attempt.time)
+
+    def open_tasks(self) -> list[int]:
+        """Tasks about which the receipts do not say that they have ended."""
+        tasks = set(self.attempts) | set(self.newest)
+        return [t for t in sorted(tasks) if t not in self.newest or self.newest[t].kind == "run"]
+
+    def place(self, task: int) -> tuple[str, int]:
+        """(job id, index) under which the scheduler knows a task; ("", 0) where it does not."""
+        receipt, attempt = self.newest.get(task), self.attempts.get(task)
+        if receipt is not None:
+            owner = self.scheduler.owner(receipt.id)
+            if attempt is None or owner[0] != attempt.id:
+                return owner if owner[0] else ("", 0)
+        if attempt is None or not attempt.id:
+            return "", 0
+        if attempt.id not in self._indices:
+            numbers = from_ranges(attempt.tasks)
+            plain = len(numbers) == 1
+            self._indices[attempt.id] = {t: 0 if plain else i for i, t in enumerate(numbers, 1)}
+        return attempt.id, self._indices[attempt.id][task]
+
+    def id_of(self, task: int) -> str:
+        return self.place(task)[0]
+
+    def has_left(self, task: int, answer: Answer) -> bool:
+        job_id, index = self.place(task)
+        return job_id not in answer.silent and index not in answer.jobs.get(job_id, {})
+
+    def resolve(self, answer: Answer, history: Answer, grace_s: int) -> JobStatus:
+        status = JobStatus(self.job.name, self.job.stage, self.job.arm, {})
+        for task in range(1, self.job.tasks + 1):
+            status.tasks[task] = self._task(task, answer, history, grace_s)
+        self._write_back()
+        if self.entry and self.entry.live():
+            last = self.entry.live()[-1]
+            status.id, status.attempt = last.id, last.attempt
+        if status.of(State.RUNNING):
+            status.progress = _progress(self.state_dir / "progress" / self.job.name)
+        return status
+
+    def _task(self, task: int, answer: Answer, history: Answer, grace_s: int) -> TaskStatus:
+        attempt, receipt = self.attempts.get(task), self.newest.get(task)
+        base = TaskStatus(task, State.PLANNED, attempt=attempt.attempt if attempt else 0)
+        job_id, index = self.place(task)
+        base.id, base.receipt = job_id, receipt.path if receipt else None
+        cancelled = attempt is not None and attempt.state == "cancelled"
+        if receipt and receipt.kind != "run":
+            base.state, base.reason = receipts.state_of(receipt, cancelled)
+            base.evidence, base.exit_code, base.id = "receipt", receipt.exit_code, receipt.id
+            self.gone.pop(task, None)
+            return base
+        if attempt is None and receipt is None:
+            return base
+        if attempt is not None and attempt.state == "submitting" and not attempt.id:
+            base.state, base.evidence = State.SUBMITTING, "manifest"
+            return base
+        report = answer.jobs.get(job_id, {}).get(index) or history.jobs.get(job_id, {}).get(index)
+        silent = answer.silent.get(job_id) or (None if report else history.silent.get(job_id))
+        if report and report.state != State.COMPLETED:
+            return self._by_report(base, report)
+        if not job_id:
+            base.state, base.evidence = State.RUNNING, "receipt"
+            base.reason = "started by hand, outside any scheduler"
+            return base
+        if silent:
+            base.state, base.reason = State.UNKNOWN, silent
+            return base
+        if cancelled and report is None:
+            base.state, base.evidence, base.reason = State.CANCELLED, "manifest", "cancelled"
+            return base
+        return self._departed(base, report, attempt, grace_s)
+
+    def _by_report(self, base: TaskStatus, report: TaskReport) -> TaskStatus:
+        base.state, base.evidence, base.reason = report.state, "scheduler", report.reason
+        base.exit_code, base.host, base.elapsed_s = report.exit_code, report.host, report.elapsed_s
+        self.gone.pop(base.task, None)
+        return base
+
+    def _departed(
+        self, base: TaskStatus, report: TaskReport | None, attempt: Attempt | None, grace_s: int
+    ) -> TaskStatus:
+        """No longer known to the scheduler, or done in its eyes, but no receipt says so."""
+        since = self._gone_since(attempt, base.task)
+        says = "the scheduler says it ended well" if report else "the scheduler no longer knows it"
+        if time.time() - since < grace_s:
+            base.state = State.UNKNOWN
+            base.reason = f"{says}; waiting up to {grace_s} s for its receipt"
+        else:
+            base.state, base.evidence = State.LOST, "scheduler"
+            base.reason = f"{says}, and it left no final receipt"
+        return base
+
+    def _gone_since(self, attempt: Attempt | None, task: int) -> float:
+        if attempt is None:
+            return self.newest[task].written if task in self.newest else 0.0
+        return seconds(self.gone.setdefault(task, self.now))
+
+    def _write_back(self) -> None:
+        """Puts the departures, grouped by the time they were seen, into the attempts."""
+        groups: dict[int, dict[str, list[int]]] = {}
+        for task, when in self.gone.items():
+            attempt = self.attempts.get(task)
+            if attempt is not None:
+                groups.setdefault(attempt.attempt, {}).setdefault(when, []).append(task)
+        for attempt in self.entry.live() if self.entry else ():
+            found = groups.get(attempt.attempt, {})
+            attempt.gone = {when: to_ranges(tasks) for when, tasks in found.items()}
+
+
+def _progress(folder: Path) -> dict[str, Any]:
+    """The sum of the progress files that running tasks write; of a rate, the sum too."""
+    total: dict[str, Any] = {}
+    try:
+        entries = [Path(e.path) for e in os.scandir(folder) if e.name.endswith(".json")]
+    except FileNotFoundError:
+        return total
+    for path in entries:
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if not isinstance(content, dict):
+            continue
+        for key in ("done", "total", "rate"):
+            if isinstance(content.get(key), int | float):
+                total[key] = total.get(key, 0) + content[key]
+        for key in ("unit", "rate_unit", "loss", "message", "time"):
+            if content.get(key) is not None:
+                total[key] = content[key]
+    return total
+
+
+def check_outputs(job: Job, status: JobStatus, root: Path) -> None:
+    """Says of every completed task whether the outputs that the study names are there.
+
+    One listing a folder, whatever the number of tasks.
+    """
+    listings: dict[Path, set[str]] = {}
+    for task in status.of(State.COMPLETED):
+        there = True
+        for pattern in job.outputs:
+            path = root / host_path(job, pattern.replace("{task4}", f"{task:04d}"))
+            if path.parent not in listings:
+                listings[path.parent] = _names(path.parent)
+            there = there and path.name in listings[path.parent]
+        status.tasks[task].output = there if job.outputs else None
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
+
+
+def host_path(job: Job, path: str) -> str:
+    """A path as the host sees it: inside a container the project and the logs are mounted."""
+    if job.runtime.container:
+        for inside, outside in (("/logs", job.site_log_dir), ("/workspace", job.project_dir)):
+            if path == inside or path.startswith(inside + "/"):
+                return outside + path[len(inside) :]
+    return path
+
+
+def is_final(status: JobStatus) -> bool:
+    """Whether no task of a job can change its state by itself."""
+    return all(t.state in FINAL for t in status.tasks.values())

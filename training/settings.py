@@ -1,0 +1,294 @@
+"""The typed values that both back ends train with, read from a configuration and checked there."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from training.contract import Section, find_config, load_config
+from training.schedule import SHAPES, Schedule
+
+PRECISIONS = ("auto", "bf16-mixed", "fp32")
+SHAPE_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "layers",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "sliding_window",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model, and where its first weights come from. `shape` is None for `init: weights`."""
+
+    base: str
+    init: str
+    seq_length: int
+    vocab_size: int
+    shape: dict[str, int] | None
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW. `clip` bounds the global gradient norm; 0 leaves it alone."""
+
+    lr: float
+    min_lr: float
+    warmup_steps: int
+    decay: str
+    weight_decay: float
+    clip: float
+    betas: tuple[float, float]
+    eps: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences a step in all (`global_size`), on one device at a time (`micro`), on how many."""
+
+    global_size: int
+    micro: int
+    world: int
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches that each device adds up before a step."""
+        return self.global_size // (self.micro * self.world)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the token ids lie; `chunks` is how many numbered parts there must be, if known."""
+
+    path: Path
+    chunks: int | None
+    split: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Train:
+    """How long, and what is written how often (in steps)."""
+
+    checkpoint_dir: Path
+    max_steps: int
+    checkpoint_every: int
+    validate_every: int
+    validate_batches: int
+    log_every: int
+    keep_checkpoints: int
+    precision: str
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """Where Weights & Biases rows go; `directory` is the one that holds latest-run."""
+
+    project: str
+    name: str
+    mode: str
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a trainer needs to know."""
+
+    seed: int
+    backend: str
+    tokenizer_path: Path
+    eod: int
+    model: Model
+    optimizer: Optimizer
+    batch: Batch
+    data: Data
+    train: Train
+    wandb: Wandb
+    config_path: Path
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate as a function of the step."""
+        o = self.optimizer
+        return Schedule(o.lr, o.min_lr, o.warmup_steps, self.train.max_steps, o.decay)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one optimizer step learns from."""
+        return self.batch.global_size * self.model.seq_length
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share with the run that wrote the checkpoint.
+
+        Not in it: max_steps, which may grow, and batch.micro, which the remedy for a lack of
+        memory changes.
+        """
+        rows: dict[str, Any] = {"seed": self.seed, "batch.global": self.batch.global_size}
+        rows |= {f"model.{k}": v for k, v in asdict(self.model).items() if k != "shape"}
+        rows |= {f"model.config.{k}": v for k, v in (self.model.shape or {}).items()}
+        rows |= {f"optimizer.{k}": v for k, v in asdict(self.optimizer).items()}
+        rows["optimizer.betas"] = list(self.optimizer.betas)
+        rows["train.split"] = list(self.data.split)
+        return rows
+
+
+def parse_arguments(argv: list[str], description: str, **flags: str) -> argparse.Namespace:
+    """The command line that every trainer takes; `flags` adds switches with their help texts."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", help="the job's resolved configuration")
+    parser.add_argument("--data-path", help="prefix of the .bin and .idx files")
+    parser.add_argument("--checkpoint-dir", help="where checkpoints and metrics go")
+    parser.add_argument("--wandb-name", help="the run's name in Weights & Biases")
+    parser.add_argument("--max-steps", type=int, help="optimizer steps in all")
+    parser.add_argument("--micro-batch-size", type=int, help="sequences on a device at a time")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
+    return parser.parse_args(argv)
+
+
+def load_settings(args: argparse.Namespace, world: int | None = None) -> Settings:
+    """Settings from the configuration and the flags that override it.
+
+    `world` is the number of devices, by default `resources.nodes` x `resources.gpus`.
+    Raises BadInput that tells every problem of the file at once.
+    """
+    config = load_config(find_config(args.config, args.checkpoint_dir))
+    _override(config, args)
+    if world is None:
+        world = config.positive("resources.nodes", 1) * config.positive("resources.gpus")
+    settings = read_settings(config, world)
+    config.raise_problems()
+    return settings
+
+
+def _override(config: Section, args: argparse.Namespace) -> None:
+    parameters = config.values["parameters"]
+    for section, key, value in (
+        ("train", "data_path", args.data_path),
+        ("train", "checkpoint_dir", args.checkpoint_dir),
+        ("train", "max_steps", args.max_steps),
+        ("wandb", "name", args.wandb_name),
+        ("batch", "micro", args.micro_batch_size),
+    ):
+        if value is not None:
+            parameters[section] = (parameters.get(section) or {}) | {key: value}
+
+
+def read_settings(config: Section, world: int) -> Settings:
+    """Settings from a configuration; problems stay in `config` for its raise_problems."""
+    p = "parameters."
+    config.choice(p + "model.architecture", ("gemma3",), "gemma3")
+    config.choice(p + "optimizer.name", ("adamw",), "adamw")
+    for key in ("tensor_parallel", "pipeline_parallel"):
+        size = config.positive(p + "train." + key, 1)
+        config.check(size == 1, f"{p}train.{key} is {size}, and only 1 is supported")
+    directory = config.get(p + "train.checkpoint_dir", str)
+    return Settings(
+        seed=config.get(p + "seed", int),
+        backend=config.choice(p + "train.backend", ("hf", "nemo"), "nemo"),
+        tokenizer_path=Path(config.get(p + "tokenizer.path", str)),
+        eod=config.get(p + "tokenizer.eod", int),
+        model=_model(config),
+        optimizer=_optimizer(config),
+        batch=_batch(config, world),
+        data=_data(config),
+        train=_train(config, directory),
+        wandb=Wandb(
+            project=config.get(p + "wandb.project", str, "training"),
+            name=config.get(p + "wandb.name", str, Path(directory).name or "run"),
+            mode=config.choice(p + "wandb.mode", ("online", "offline", "disabled"), "disabled"),
+            directory=Path(config.get(p + "wandb.dir", str, "logs/wandb")),
+        ),
+        config_path=config.source,
+    )
+
+
+def _model(config: Section) -> Model:
+    p = "parameters.model."
+    init = config.choice(p + "init", ("weights", "random"))
+    shape = None
+    if init == "random":
+        shape = {key: config.positive(f"{p}config.{key}") for key in SHAPE_KEYS}
+        config.check(
+            shape["heads"] % shape["kv_heads"] == 0,
+            f"{p}config.heads {shape['heads']} is no multiple of kv_heads {shape['kv_heads']}",
+        )
+    base = config.get(p + "base", str, "none")
+    config.check(
+        init == "random" or base != "none",
+        f"{p}init is weights but {p}base names none (random trains from scratch)",
+    )
+    return Model(
+        base=base,
+        init=init,
+        seq_length=config.positive(p + "seq_length"),
+        vocab_size=config.positive(p + "vocab_size"),
+        shape=shape,
+    )
+
+
+def _optimizer(config: Section) -> Optimizer:
+    p = "parameters.optimizer."
+    lr = config.get(p + "lr", float)
+    betas = config.numbers(p + "betas", 2, (0.9, 0.95))
+    optimizer = Optimizer(
+        lr=lr,
+        min_lr=config.get(p + "min_lr", float, 0.0),
+        warmup_steps=config.get(p + "warmup_steps", int, 0),
+        decay=config.choice(p + "decay", SHAPES, "cosine"),
+        weight_decay=config.get(p + "weight_decay", float, 0.0),
+        clip=config.get(p + "clip", float, 1.0),
+        betas=(betas[0], betas[1]),
+        eps=config.get(p + "eps", float, 1e-8),
+    )
+    config.check(lr > 0, f"{p}lr is {lr}, not above 0")
+    config.check(
+        0 <= optimizer.min_lr <= lr, f"{p}min_lr is {optimizer.min_lr}, not between 0 and lr"
+    )
+    config.check(optimizer.warmup_steps >= 0, f"{p}warmup_steps is below 0")
+    return optimizer
+
+
+def _batch(config: Section, world: int) -> Batch:
+    p = "parameters.batch."
+    batch = Batch(config.positive(p + "global"), config.positive(p + "micro"), world)
+    config.check(
+        batch.global_size % (batch.micro * world) == 0,
+        f"{p}global {batch.global_size} is no multiple of micro {batch.micro} x {world} devices",
+    )
+    return batch
+
+
+def _data(config: Section) -> Data:
+    p = "parameters.train."
+    split = config.numbers(p + "split", 3, (98.0, 1.0, 1.0))
+    config.check(
+        min(split) >= 0 and split[0] > 0, f"{p}split is {list(split)}, and trains on nothing"
+    )
+    return Data(
+        path=Path(config.get(p + "data_path", str)),
+        chunks=(
+            config.positive("parameters.corpus.chunks")
+            if config.has("parameters.corpus.chunks")
+            else None
+        ),
+        split=(split[0], split[1], split[2]),
+    )
+
+
+def _train(config: Section, directory: str) -> Train:
+    p = "parameters.train."
+    return Train(
+        checkpoint_dir=Path(directory),
+        max_steps=config.positive(p + "max_steps"),
+        checkpoint_every=config.positive(p + "checkpoint_every"),
+        validate_every=config.positive(p + "validate_every"),
+        validate_batches=config.positive(p + "validate_batches", 50),
+        log_every=config.positive(p + "log_every", 10),
+        keep_checkpoints=config.positive(p + "keep_checkpoints", 3),
+        precision=config.choice(p + "precision", PRECISIONS, "auto"),
+    )
