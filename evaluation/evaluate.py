@@ -78,7 +78,10 @@ def evaluate(request: Request) -> bool:
     progress.advance(0, "loading the model")
     model = load_model(directory, request.eod)
     metrics: dict[str, Any] = {**request.names, "model": str(directory), "made_from": made_from}
-    metrics |= {"scoring": SCORING, "benchmarks": _score_all(model, items, request.output, progress)}
+    metrics |= {
+        "scoring": SCORING,
+        "benchmarks": _score_all(model, items, request.output, progress),
+    }
     if request.heldout is not None:
         told = _teller(progress, "held-out documents")
         metrics["heldout"] = measure(model, request.heldout, request.seq_length, told)

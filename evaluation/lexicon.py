@@ -12,7 +12,7 @@ outside the lexicon.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from evaluation.config import InputError
 
@@ -114,7 +114,7 @@ def _parse(line: str, where: str) -> Word:
     if form not in attach(root, affix):
         allowed = " or ".join(attach(root, affix))
         raise InputError(f"{where}: {affix} + {root} gives {allowed}, not {form}", "Correct it")
-    return Word(form, root, affix, cast(Kind, kind), gloss)
+    return Word(form, root, affix, kind_of(affix), gloss)
 
 
 def by_root(words: Iterable[Word]) -> dict[str, list[Word]]:

@@ -150,13 +150,14 @@ def load_model(directory: Path, eod: int | None = None) -> LanguageModel:
 
 def _load_weights(directory: Path) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    import transformers
 
+    library: Any = transformers  # its annotations lack output_loading_info's pair
+    logging = library.utils.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        network, loading = AutoModelForCausalLM.from_pretrained(
+        network, loading = library.AutoModelForCausalLM.from_pretrained(
             directory, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except torch.OutOfMemoryError:

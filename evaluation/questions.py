@@ -7,6 +7,7 @@ without `ng` and without a hyphen, so that a letter of the alphabet is a written
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from evaluation.syllables import syllables
@@ -151,7 +152,7 @@ def _wrong_splits(rng: Random, right: list[str]) -> list[str]:
 
 def _cut(word: str, cuts: list[int]) -> str:
     ends = [0, *cuts, len(word)]
-    return "-".join(word[a:b] for a, b in zip(ends, ends[1:], strict=False))
+    return "-".join(word[a:b] for a, b in pairwise(ends))
 
 
 def reverse(text: str, word: str, lures: Iterable[str]) -> Question:

@@ -132,7 +132,9 @@ def score_generations(
     lines: dict[int, tuple[str, bool]] = {}
     for at in range(0, len(order), MAX_GENERATION_ROWS):
         batch = order[at : at + MAX_GENERATION_ROWS]
-        for index, ids in zip(batch, greedy(model, [prompts[i] for i in batch], limit), strict=True):
+        for index, ids in zip(
+            batch, greedy(model, [prompts[i] for i in batch], limit), strict=True
+        ):
             lines[index] = first_line(model, ids)
         notice(len(batch))
     records = []

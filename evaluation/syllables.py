@@ -9,6 +9,7 @@ stops are not written, so that words which differ only in one (tung-o) cannot be
 """
 
 import re
+from itertools import pairwise
 
 _LETTERS = re.compile(r"ng|.")
 _VOWELS = frozenset("aeiou")
@@ -29,10 +30,10 @@ def _part(part: str) -> list[str]:
     if not hearts:
         raise ValueError(f"{part!r} has no vowel")
     cuts = [0]
-    for left, right in zip(hearts, hearts[1:], strict=False):
+    for left, right in pairwise(hearts):
         cuts.append(left + 1 + _kept_left(letters[left + 1 : right]))
     cuts.append(len(letters))
-    return ["".join(letters[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return ["".join(letters[a:b]) for a, b in pairwise(cuts)]
 
 
 def _kept_left(cluster: list[str]) -> int:

@@ -50,7 +50,9 @@ class _Group(click.Group):
 class Context:
     """The options that every command takes, and what they lead to, each made when asked for."""
 
-    def __init__(self, study: str, site: str, profile: tuple[str, ...], sets: tuple[str, ...]) -> None:
+    def __init__(
+        self, study: str, site: str, profile: tuple[str, ...], sets: tuple[str, ...]
+    ) -> None:
         self.study_name, self.site_name = study, site
         self.profiles, self.sets = profile, sets
         self.root = find_root()
@@ -65,7 +67,8 @@ class Context:
             from pipeline.errors import ConfigError
             from pipeline.yamlio import nearest
 
-            raise ConfigError([f"no study is called {name!r}; {nearest(name, _studies(self.root))}"])
+            known = nearest(name, _studies(self.root))
+            raise ConfigError([f"no study is called {name!r}; {known}"])
         return _relative(path)
 
     def chosen_site(self) -> str:
@@ -246,9 +249,9 @@ def plan(context: Context, as_json: bool) -> None:
       pipeline plan --site default
       pipeline plan --set batch.micro=1 --json
     """
-    from pipeline import view
+    from pipeline.view import study as study_view
 
-    view.plan(context.plan(reference=True), as_json)
+    study_view.plan(context.plan(reference=True), as_json)
 
 
 @cli.command()
@@ -264,9 +267,9 @@ def check(context: Context, as_json: bool) -> None:
       pipeline check
       pipeline check --study wiki-curriculum
     """
-    from pipeline import view
+    from pipeline.view import study as study_view
 
-    view.check(context.plan(reference=True), as_json)
+    study_view.check(context.plan(reference=True), as_json)
 
 
 @cli.command()
@@ -274,7 +277,9 @@ def check(context: Context, as_json: bool) -> None:
 @_variants
 @_stages()
 @run_options
-def render(context: Context, stages: tuple[str, ...], variants: tuple[str, ...], diff: bool) -> None:
+def render(
+    context: Context, stages: tuple[str, ...], variants: tuple[str, ...], diff: bool
+) -> None:
     """Write the scripts of some stages, or of all, without submitting them.
 
     Each runs by hand: `qsub FILE`, `sbatch FILE`, `bash FILE`.
@@ -284,12 +289,12 @@ def render(context: Context, stages: tuple[str, ...], variants: tuple[str, ...],
       pipeline render preprocess train
       pipeline render --diff
     """
-    from pipeline import view
+    from pipeline.view import study as study_view
 
     engine = context.engine()
     jobs = engine.plan.select(stages, variants)
     if diff:
-        view.diffs(engine.diffs(jobs))
+        study_view.diffs(engine.diffs(jobs))
         return
     for path in engine.render(jobs):
         click.echo(path)
@@ -314,16 +319,21 @@ def submit(
       pipeline submit preprocess --variant patok
       pipeline submit all --dry-run
     """
-    from pipeline import view
+    from pipeline.view import status as status_view
 
     engine = context.engine()
     jobs = engine.plan.select(stages, variants)
-    view.outcomes(engine.submit(jobs, force, dry_run, whole="all" in stages))
+    status_view.outcomes(engine.submit(jobs, force, dry_run, whole="all" in stages))
 
 
 @cli.command()
-@click.option("--interval", type=click.FloatRange(min=0.1), default=None, metavar="SECONDS",
-              help="Time between two looks; default 1 on this machine, 60 on a cluster.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=None,
+    metavar="SECONDS",
+    help="Time between two looks; default 1 on this machine, 60 on a cluster.",
+)
 @run_options
 def run(context: Context, interval: float | None) -> None:
     """Submit everything that is not done yet and follow it to its end.
@@ -335,20 +345,25 @@ def run(context: Context, interval: float | None) -> None:
     Example:
       pipeline run --profile demo
     """
-    from pipeline import view
+    from pipeline.view import run as run_view
 
     engine = context.engine()
     engine.submit(engine.plan.jobs, whole=True)
-    report = view.follow(engine, interval)
-    view.ending(engine, report)
+    report = run_view.follow(engine, interval)
+    run_view.ending(engine, report)
     _exit_for(report)
 
 
 @cli.command()
 @click.argument("job", required=False, shell_complete=_complete("job"))
 @click.option("--watch", is_flag=True, help="Look again and again until all has ended.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=None, metavar="SECONDS",
-              help="Time between two looks with --watch; default 1 here, 60 on a cluster.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=None,
+    metavar="SECONDS",
+    help="Time between two looks with --watch; default 1 here, 60 on a cluster.",
+)
 @JSON
 @run_options
 def status(
@@ -365,15 +380,16 @@ def status(
       pipeline status preprocess_patok
       pipeline status --json | jq .summary
     """
-    from pipeline import view
+    from pipeline.view import run as run_view
+    from pipeline.view import status as status_view
 
     engine = context.engine()
     if watch and not as_json:
-        _exit_for(view.follow(engine, interval))
+        _exit_for(run_view.follow(engine, interval))
         return
     report = engine.status()
     only = engine.plan.job(job) if job else None
-    view.status(engine, report, only, as_json)
+    status_view.status(engine, report, only, as_json)
     _exit_for(report)
 
 
@@ -382,7 +398,7 @@ def status(
 @click.argument("task", type=click.IntRange(min=1), required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is added.")
 @click.option("--failed", is_flag=True, help="The logs of the tasks that failed.")
-@click.option("-n", "--lines", type=click.IntRange(min=1), default=None, help="Only the last lines.")
+@click.option("-n", "--lines", type=click.IntRange(min=1), help="Only the last lines.")
 @run_options
 def logs(
     context: Context, job: str, task: int | None, follow: bool, failed: bool, lines: int | None
@@ -395,12 +411,12 @@ def logs(
       pipeline logs preprocess_patok 7
       pipeline logs preprocess_patok --failed -n 20
     """
-    from pipeline import view
+    from pipeline.view import tasks as tasks_view
 
     engine = context.engine()
     found = engine.plan.job(job)
     tasks = _log_tasks(engine, found, task, failed)
-    view.logs(found, engine.root, tasks, follow, lines)
+    tasks_view.logs(found, engine.root, tasks, follow, lines)
 
 
 def _log_tasks(engine: Engine, job: Job, task: int | None, failed: bool) -> list[int]:
@@ -429,7 +445,8 @@ def why(context: Context, job: str, task: int | None, as_json: bool) -> None:
       pipeline why train_patok
       pipeline why preprocess_patok 7
     """
-    from pipeline import diagnose, view
+    from pipeline import diagnose
+    from pipeline.view import tasks as tasks_view
 
     engine = context.engine()
     found = engine.plan.job(job)
@@ -437,7 +454,7 @@ def why(context: Context, job: str, task: int | None, as_json: bool) -> None:
     tasks = [task] if task else _worth_explaining(report)
     if task and task > found.tasks:
         raise StateError(f"{found.name} has tasks 1 to {found.tasks}, not {task}")
-    view.why([diagnose.why(found, report.tasks[t], engine.root) for t in tasks], as_json)
+    tasks_view.why([diagnose.why(found, report.tasks[t], engine.root) for t in tasks], as_json)
 
 
 def _worth_explaining(status: JobStatus) -> list[int]:
@@ -450,8 +467,9 @@ def _worth_explaining(status: JobStatus) -> list[int]:
 
 @cli.command()
 @click.argument("jobs", nargs=-1, shell_complete=_complete("job"), metavar="[JOB]...")
-@click.option("--failed", is_flag=True,
-              help="Only what failed, ran out of time or memory, or was lost; not what was cancelled.")
+@click.option(
+    "--failed", is_flag=True, help="Only what failed, ran out of time or memory, or was lost."
+)
 @DRY
 @run_options
 def resubmit(context: Context, jobs: tuple[str, ...], failed: bool, dry_run: bool) -> None:
@@ -462,11 +480,11 @@ def resubmit(context: Context, jobs: tuple[str, ...], failed: bool, dry_run: boo
       pipeline resubmit --failed --dry-run
       pipeline resubmit preprocess_patok
     """
-    from pipeline import view
+    from pipeline.view import status as status_view
 
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
-    view.outcomes(engine.resubmit(chosen, failed, dry_run), nothing="Nothing to resubmit.")
+    status_view.outcomes(engine.resubmit(chosen, failed, dry_run), nothing="Nothing to resubmit.")
 
 
 @cli.command()
@@ -482,13 +500,13 @@ def cancel(context: Context, jobs: tuple[str, ...], everything: bool, dry_run: b
       pipeline cancel train_patok
       pipeline cancel --all --profile demo
     """
-    from pipeline import view
+    from pipeline.view import status as status_view
 
     if bool(jobs) == everything:
         raise click.UsageError("Name the jobs to cancel, or give --all.")
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
-    view.outcomes(engine.cancel(chosen, dry_run), nothing="Nothing is queued or running.")
+    status_view.outcomes(engine.cancel(chosen, dry_run), nothing="Nothing is queued or running.")
 
 
 @cli.command()
@@ -523,10 +541,10 @@ def doctor(context: Context, as_json: bool) -> None:
       pipeline doctor --profile demo
     """
     from pipeline import doctor as checks
-    from pipeline import view
+    from pipeline.view import site as site_view
 
     found = checks.examine(context.plan(reference=True), context.root)
-    view.doctor(found, as_json)
+    site_view.doctor(found, as_json)
     sys.exit(1 if any(check.status == "fail" for check in found) else 0)
 
 
@@ -540,13 +558,16 @@ def sites(name: str | None) -> None:
       pipeline sites
       pipeline sites example-pbs
     """
-    from pipeline import site, view
+    from pipeline import site
+    from pipeline.view import site as site_view
 
     root = find_root()
     if name:
-        view.site(site.load(root, name))
+        site_view.site(site.load(root, name))
     else:
-        view.sites([(n, site.load(root, n)) for n in site.names(root)], site.default_name(root))
+        site_view.sites(
+            [(n, site.load(root, n)) for n in site.names(root)], site.default_name(root)
+        )
 
 
 @cli.command()

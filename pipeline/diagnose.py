@@ -40,7 +40,7 @@ REMEDIES = (
            r"diverged|loss is (?:nan|inf)"),
     Remedy("the disk is full", "free space, or point the site's log_dir or project_dir elsewhere",
            r"No space left on device|Disk quota exceeded"),
-    Remedy("a network step timed out", "resubmit; if it returns, check the site's network_interface",
+    Remedy("a network step timed out", "resubmit; if it returns, check the network_interface",
            r"NCCL (?:error|WARN)|Watchdog caught collective operation timeout"),
     Remedy("a Python package is missing", "install what the site's environment for it names",
            r"ModuleNotFoundError|No module named"),

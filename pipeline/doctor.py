@@ -107,7 +107,7 @@ def _imports(name: str, python: str, modules: tuple[str, ...], root: Path) -> Ch
 def _container(name: str, runtime: str, image: str) -> Check:
     remedy = "Re-run bash training/nemo/setup/setup_enroot.sh"
     if not shutil.which(runtime):
-        return Check(name, "fail", f"{runtime} is not on PATH", f"Install {runtime}, or load its module")
+        return Check(name, "fail", f"{runtime} is not on PATH", f"Install or load {runtime}")
     if runtime == "apptainer":
         there = Path(image).exists()
         return Check(name, "ok" if there else "fail", image, "" if there else remedy)
@@ -138,9 +138,9 @@ def _variables(plan: Plan, root: Path) -> Iterator[Check]:
 def _token(plan: Plan, names: set[str]) -> Iterator[Check]:
     hub = [
         job.name for job in plan.jobs
-        if job.kind == "download"
-        and str(job.config["parameters"]["corpus"]["source"]).startswith("hf://")
-        or job.kind == "train" and job.config["parameters"]["model"]["init"] == "weights"
+        if (job.kind == "download"
+        and str(job.config["parameters"]["corpus"]["source"]).startswith("hf://"))
+        or (job.kind == "train" and job.config["parameters"]["model"]["init"] == "weights")
     ]  # fmt: skip
     if hub and "HF_TOKEN" not in names:
         yield Check("HF_TOKEN", "fail", f"not set; {hub[0]} needs it", "Add HF_TOKEN=... to .env")
@@ -170,7 +170,7 @@ def _affixes(plan: Plan, root: Path) -> Iterator[Check]:
             good = count == lines
             yield Check(
                 f"affixes {folder}/{name}", "ok" if good else "warn" if count else "fail",
-                f"{count} lines", "" if good else f"The plan's inventory has {lines}: git checkout it",
+                f"{count} lines", "" if good else f"The plan has {lines}: git checkout it",
             )  # fmt: skip
 
 

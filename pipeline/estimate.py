@@ -14,7 +14,7 @@ def figures(plan: Plan) -> dict[str, str]:
     """Name -> text, in the order a reader wants them."""
     found: dict[str, str] = {}
     found["one after the other"] = f"{_span(_sum(job.hours for job in plan.jobs))} h"
-    found["GPU jobs one at a time, the rest side by side"] = f"{_span(one_gpu_node(plan.jobs))} h"
+    found["stage after stage, GPU jobs one at a time"] = f"{_span(stage_after_stage(plan.jobs))} h"
     found["all side by side (critical path)"] = f"{_span(critical_path(plan.jobs))} h"
     trainings = [job for job in plan.jobs if job.kind == "train"]
     if trainings:
@@ -37,21 +37,16 @@ def _ancestors(jobs: Sequence[Job], of: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if job.name in needed]
 
 
-def one_gpu_node(jobs: Sequence[Job]) -> tuple[float, float]:
-    """Hours (least, most) when jobs with GPUs run one at a time, in the plan's order."""
-    spans = []
-    for which in (0, 1):
-        ends: dict[str, float] = {}
-        free = 0.0
-        for job in jobs:
-            start = max((ends.get(u.job, 0.0) for u in job.upstream), default=0.0)
-            if job.resources.gpus:
-                start = max(start, free)
-            ends[job.name] = start + job.hours[which]
-            if job.resources.gpus:
-                free = ends[job.name]
-        spans.append(max(ends.values(), default=0.0))
-    return spans[0], spans[1]
+def stage_after_stage(jobs: Sequence[Job]) -> tuple[float, float]:
+    """Hours (least, most) when a stage starts after the one before it: jobs with GPUs share one
+    set of them and follow each other, others run side by side."""
+    low = high = 0.0
+    for stage in dict.fromkeys(job.stage for job in jobs):
+        own = [job for job in jobs if job.stage == stage]
+        gather = sum if own[0].resources.gpus else max
+        low += gather(job.hours[0] for job in own)
+        high += gather(job.hours[1] for job in own)
+    return low, high
 
 
 def critical_path(jobs: Sequence[Job]) -> tuple[float, float]:
@@ -78,6 +73,7 @@ def training(job: Job) -> dict[str, str]:
     ranks = max(1, job.resources.gpus * job.resources.nodes)
     per_step = batch["global"] * model["seq_length"]
     total = per_step * train["max_steps"]
+    logits = batch["micro"] * model["seq_length"] * model["vocab_size"]
     found = {
         "gradient accumulation": f"{batch['global'] // (batch['micro'] * ranks)} "
         f"= {batch['global']} / ({batch['micro']} x {ranks})",
@@ -86,8 +82,7 @@ def training(job: Job) -> dict[str, str]:
         "checkpoints": f"{train['max_steps'] // train['checkpoint_every']}, "
         f"validations {train['max_steps'] // train['validate_every']}, "
         f"log points {train['max_steps'] // train['log_every']}",
-        "fp32 logits": f"{batch['micro'] * model['seq_length'] * model['vocab_size'] * 4 / 1e9:.2f} "
-        "GB a GPU",
+        "fp32 logits": f"{logits * 4 / 1e9:.2f} GB a GPU",
     }
     if job.hours[0]:
         low, high = (total / 3600 / h for h in (job.hours[1], job.hours[0]))
@@ -114,4 +109,3 @@ def _sum(hours: Any) -> tuple[float, float]:
 def _span(hours: tuple[float, float]) -> str:
     low, high = (f"{round(h, 2):g}" for h in hours)
     return low if low == high else f"{low}-{high}"
-

@@ -45,7 +45,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn, Optional, Union
+from typing import Any, NoReturn
 
 POLL_S = 0.1
 IDLE_S = float(os.environ.get("LOCALQ_IDLE", "30"))
@@ -62,8 +62,26 @@ ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TIMEOUT, GONE})
 # What a task inherits from its submitter. A list of names, since this lands in job.json: an API
 # key must not. Not the supervisor's environment: that is of whoever happened to submit first.
 KEPT = frozenset(
-    """PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH PYTHONPATH VIRTUAL_ENV
-    MODULEPATH SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE NO_PROXY no_proxy""".split()
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "MODULEPATH",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "NO_PROXY",
+        "no_proxy",
+    ]
 )
 KEPT_PREFIXES = (
     "LC_", "CONDA_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH_", "PYTORCH_",
@@ -117,7 +135,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def read_json(path: Path) -> Optional[dict[str, Any]]:
+def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None where there is no file. Raises ValueError for anything else."""
     try:
         value = json.loads(path.read_bytes())
@@ -144,7 +162,7 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _stat(pid: int) -> Optional[tuple[str, int, int]]:
+def _stat(pid: int) -> tuple[str, int, int] | None:
     """(state, process group, start in clock ticks since boot) from proc(5); None if not there."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
@@ -155,7 +173,7 @@ def _stat(pid: int) -> Optional[tuple[str, int, int]]:
     return rest[0].decode(), int(rest[2]), int(rest[19])
 
 
-def lives(pid: Optional[int], ticks: Optional[int]) -> bool:
+def lives(pid: int | None, ticks: int | None) -> bool:
     """Whether this very process is there, and no zombie."""
     found = _stat(pid) if pid else None
     return found is not None and found[2] == ticks and found[0] not in "ZX"
@@ -174,7 +192,7 @@ class Group:
         self.pgid, self.ticks = pgid, ticks
         self._known: set[tuple[int, int]] = set()
 
-    def leader(self) -> Optional[str]:
+    def leader(self) -> str | None:
         """The leader's process state; None when it is no more."""
         found = _stat(self.pgid)
         return found[0] if found and found[2] == self.ticks else None
@@ -211,12 +229,12 @@ class Job:
 
     id: str
     name: str
-    array: Optional[int]  # 1..array; None is a plain job, whose index is 0
+    array: int | None  # 1..array; None is a plain job, whose index is 0
     after: list[str]
     token: str
     attempt: int
     cpus: int
-    walltime: Optional[int]  # seconds
+    walltime: int | None  # seconds
     output: str  # folder of the log files
     workdir: str
     umask: int
@@ -236,8 +254,8 @@ class Task:
 
     state: str = WAITING
     kill: str = ""  # the state it will be in once it is dead: cancelled or timeout
-    exit: Optional[int] = None
-    signal: Optional[int] = None
+    exit: int | None = None
+    signal: int | None = None
     reason: str = ""
     host: str = ""
     boot: str = ""
@@ -245,15 +263,15 @@ class Task:
     ticks: int = 0  # its start, clock ticks since boot
     tender: int = 0
     tender_ticks: int = 0
-    start: Optional[int] = None  # epoch seconds
-    end: Optional[int] = None
+    start: int | None = None  # epoch seconds
+    end: int | None = None
 
     def update(self, change: dict[str, Any]) -> None:
         for f in fields(self):
             if f.name in change:
                 setattr(self, f.name, change[f.name])
 
-    def elapsed(self, now: float) -> Optional[int]:
+    def elapsed(self, now: float) -> int | None:
         return None if self.start is None else max(0, int((self.end or now) - self.start))
 
 
@@ -280,7 +298,7 @@ class Spool:
             return sorted(found, key=lambda e: int(e[1:]))
         return []
 
-    def job(self, job_id: str) -> Optional[Job]:
+    def job(self, job_id: str) -> Job | None:
         """None: nobody finished submitting it. Raises ValueError for a damaged file."""
         value = read_json(self.folder(job_id) / "job.json")
         try:
@@ -342,7 +360,7 @@ def directives(script: bytes) -> dict[str, str]:
     return found
 
 
-def number_of(key: str, text: Optional[str], least: int = 1) -> Optional[int]:
+def number_of(key: str, text: str | None, least: int = 1) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
@@ -350,7 +368,7 @@ def number_of(key: str, text: Optional[str], least: int = 1) -> Optional[int]:
     return int(text)
 
 
-def array_of(text: Optional[str]) -> Optional[int]:
+def array_of(text: str | None) -> int | None:
     """`4` and `1-4`: indices are dense and start at 1."""
     size = number_of("array", text[2:] if text and text.startswith("1-") else text)
     if size and size > MAX_ARRAY:
@@ -436,7 +454,9 @@ def enqueue(spool: Spool, args: argparse.Namespace) -> str:
     except OSError as error:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        raise Refused(f"nothing was queued: {error.filename or spool.path}: {why(error)}") from error
+        raise Refused(
+            f"nothing was queued: {error.filename or spool.path}: {why(error)}"
+        ) from error
     return job_id
 
 
@@ -507,7 +527,7 @@ def claim_run(path: Path, record: dict[str, Any]) -> bool:
     return True
 
 
-def start_script(job: Job, index: int, folder: Path, supervisor: int) -> Optional[tuple[Group, str]]:
+def start_script(job: Job, index: int, folder: Path, supervisor: int) -> tuple[Group, str] | None:
     """Forks, claims, lets go. The group, and why the script could not be executed, if so."""
     gate, inner = socket.socketpair()
     pid = os.fork()
@@ -707,7 +727,7 @@ class Supervisor:
 
     # writing
 
-    def note(self, queued: Queued, index: int, task: Optional[Task], change: dict[str, Any]) -> None:
+    def note(self, queued: Queued, index: int, task: Task | None, change: dict[str, Any]) -> None:
         if task:
             task.update(change)
         queued.journal.append(dumps({"i": str(index), **change}))
@@ -753,7 +773,7 @@ class Supervisor:
                 with contextlib.suppress(FileNotFoundError):
                     (self.spool.orders / name).unlink()
 
-    def cancel(self, queued: Queued, indices: Optional[Sequence[int]]) -> None:
+    def cancel(self, queued: Queued, indices: Sequence[int] | None) -> None:
         chosen = set(queued.job.indices() if indices is None else indices)
         queue = [i for i in queued.waiting if i in chosen]
         if queue:
@@ -888,7 +908,7 @@ def log(text: str) -> None:
         print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
-def acquire(spool: Spool) -> Optional[int]:
+def acquire(spool: Spool) -> int | None:
     """The supervisor's lock, as a file descriptor; None when another holds it."""
     fd = os.open(spool.lock, os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(10):  # those who only look hold it for an instant
@@ -914,7 +934,7 @@ def is_supervised(spool: Spool) -> bool:
     return False
 
 
-def serve(spool: Spool, lock: int, ready: Optional[int]) -> None:
+def serve(spool: Spool, lock: int, ready: int | None) -> None:
     """Until there was nothing to do for a while, or the spool is no more."""
     with contextlib.suppress(OSError):
         os.ftruncate(lock, 0)
@@ -970,7 +990,7 @@ def supervise(args: argparse.Namespace) -> int:
         serve(spool, lock, ready)
     except BlockingIOError:
         pass  # another took over while we were leaving
-    except Exception as error:  # noqa: BLE001 - its log is the only place where anybody would see it
+    except Exception as error:
         import traceback
 
         log("".join(traceback.format_exception(type(error), error, error.__traceback__)))
@@ -985,8 +1005,13 @@ def ensure_supervisor(spool: Spool) -> str:
     me = [sys.executable, "-I", os.path.abspath(__file__), "supervise", "--spool", str(spool.path)]
     try:
         with open(spool.path / "supervisor.log", "ab") as out:
-            done = subprocess.run(  # noqa: S603 - this very file
-                me, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
+            done = subprocess.run(
+                me,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                cwd="/",
             )
     except OSError as error:
         return f"no supervisor could be started: {error}"
@@ -1142,7 +1167,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: Union[Sequence[str], None] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         code: int = args.run(args)

@@ -28,6 +28,10 @@ VERSION = 1
 LOCK_TIMEOUT_S = 120
 
 
+# What of an attempt is known before it is submitted.
+INTENT = ("attempt", "token", "tasks", "script", "digest", "time")
+
+
 class Attempt(msgspec.Struct):
     """One submission of some of a job's tasks.
 
@@ -188,7 +192,7 @@ class Store:
         yamlio.write_atomic(path, script, mode=0o755)
         intent = {
             "job": job, "stage": entry.stage, "arm": entry.arm, "job_tasks": entry.tasks,
-            **{k: getattr(attempt, k) for k in ("attempt", "token", "tasks", "script", "digest", "time")},
+            **{key: getattr(attempt, key) for key in INTENT},
         }  # fmt: skip
         yamlio.write_atomic(path.with_suffix(".json"), json.dumps(intent) + "\n")
 

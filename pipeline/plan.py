@@ -410,8 +410,10 @@ class _Builder:
         )
 
     def _queue(self, resources: Resources) -> str:
-        if resources.gpus == 0 and self.site.cpu_queue and self.queue == (
-            self.site.defaults.queue or ""
+        if (
+            resources.gpus == 0
+            and self.site.cpu_queue
+            and self.queue == (self.site.defaults.queue or "")
         ):
             return self.site.cpu_queue
         return self.queue

@@ -146,9 +146,7 @@ class Loaded(msgspec.Struct, frozen=True):
         """The parameters as an arm sees them, `${...}` not yet replaced."""
         changed = self.overlay.get("arms", {}).get(arm, {}).get("parameters", {})
         own = self.arms[arm].parameters if arm else {}
-        return merge(
-            self.document.parameters, own, self.overlay.get("parameters", {}), changed
-        )
+        return merge(self.document.parameters, own, self.overlay.get("parameters", {}), changed)
 
     def arm_id(self, name: str) -> str:
         """The id of an arm given by id or alias. Raises ConfigError with the valid names."""

@@ -16,7 +16,7 @@ import msgspec
 
 from pipeline import receipts, render, yamlio
 from pipeline.errors import Rejected, StateError, Unreachable
-from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
+from pipeline.manifest import INTENT, Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.plan import Job, Plan
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.schedulers.base import Completed, Scheduler, Submission
@@ -40,7 +40,6 @@ class Outcome(msgspec.Struct, frozen=True):
     id: str = ""
     tasks: str = ""
     attempt: int = 0
-    detail: str = ""
 
 
 class Engine:
@@ -50,9 +49,7 @@ class Engine:
         self.plan, self.root = plan, root
         self.scheduler, self.transport = scheduler, transport
         self.store = Store(root / plan.state_dir)
-        self.tracker = Tracker(
-            self.store, plan.jobs, scheduler, transport, plan.site.receipt_grace
-        )
+        self.tracker = Tracker(self.store, plan.jobs, scheduler, transport, plan.site.receipt_grace)
 
     @property
     def spool(self) -> str:
@@ -102,9 +99,7 @@ class Engine:
         """Submits jobs in the plan's order. `whole`: goes on where the run stands, over the tasks
         that are neither complete nor active, where a job named alone would be refused. Raises
         StateError before anything is queued."""
-        return self._change(
-            lambda report: self._new_work(jobs, report, force, whole), dry_run
-        )
+        return self._change(lambda report: self._new_work(jobs, report, force, whole), dry_run)
 
     def resubmit(
         self, jobs: Sequence[Job], only_failed: bool, dry_run: bool = False
@@ -159,9 +154,8 @@ class Engine:
             if not tasks:
                 names.add(job.name)
                 continue
-            missing = [
-                u.job for u in job.upstream if u.job not in names and not _usable(report.jobs[u.job])
-            ]
+            others = [u.job for u in job.upstream if u.job not in names]
+            missing = [name for name in others if not _usable(report.jobs[name])]
             if missing:
                 raise StateError(
                     f"{job.name} needs {', '.join(missing)}, which is neither complete nor queued. "
@@ -358,9 +352,7 @@ class Engine:
                         self._cancel_attempt(attempt)
                         self.store.write(manifest)
                     action = "would cancel" if dry_run else "cancelled"
-                    outcomes.append(
-                        Outcome(job.name, action, attempt.id, detail, attempt.attempt)
-                    )
+                    outcomes.append(Outcome(job.name, action, attempt.id, detail, attempt.attempt))
             return outcomes
 
     def _cancel_attempt(self, attempt: Attempt) -> None:
@@ -375,7 +367,7 @@ class Engine:
         return names
 
     def repair(self) -> tuple[Manifest, Path | None]:
-        """Rebuilds the manifest from intents, receipts and scheduler; the old file is kept aside."""
+        """Rebuilds the manifest from intents, receipts and scheduler; keeps the old file aside."""
         with self.store.locked():
             aside: Path | None = None
             try:
@@ -399,8 +391,7 @@ class Engine:
                 Entry(str(intent.get("stage")), str(intent.get("arm")), int(intent["job_tasks"])),
             )
             if all(a.token != intent["token"] for a in entry.attempts):
-                fields = {k: intent[k] for k in ("attempt", "token", "tasks", "script", "digest", "time")}
-                entry.attempts.append(Attempt(**fields))
+                entry.attempts.append(Attempt(**{key: intent[key] for key in INTENT}))
                 entry.attempts.sort(key=lambda a: a.attempt)
 
 

@@ -49,7 +49,7 @@ class Here:
             ) from None
         except subprocess.TimeoutExpired:
             raise Unreachable(
-                f"{argv[0]}: no answer within {TIMEOUT_S} s. The scheduler is busy or down; try again"
+                f"{argv[0]}: no answer within {TIMEOUT_S} s. It is busy or down. Try again"
             ) from None
         except OSError as error:
             raise Unreachable(f"{argv[0]}: cannot be run: {error.strerror}") from None

@@ -107,7 +107,7 @@ def parse_walltime(text: str | int) -> int:
         days, hours, minutes, rest = (int(part or 0) for part in match.groups())
         seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
     else:
-        raise ValueError(f"{text!r} is no walltime; write it like \"48:00:00\"")
+        raise ValueError(f'{text!r} is no walltime; write it like "48:00:00"')
     if seconds < 1:
         raise ValueError(f"{text!r} is no time at all; give at least one second")
     return seconds

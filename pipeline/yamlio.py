@@ -45,7 +45,8 @@ class _Loader(_Base):  # type: ignore[misc]
 
 # YAML 1.1, which PyYAML reads, wants a dot in a float: 1e-4 would be the text "1e-4".
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 # Dates, and sexagesimals such as 48:00:00 (172800), stay the text that was typed.
@@ -98,7 +99,7 @@ def parse(text: str, where: str) -> Any:
     try:
         if len(text) > 10_000:  # deep enough to overrun the stack of the parser, which is C
             _check_depth(text, where)
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        value = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
@@ -210,7 +211,7 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """"Did you mean X?" and the valid names, nearest first, for an error message."""
+    """ "Did you mean X?" and the valid names, nearest first, for an error message."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     rest = [n for n in names if n not in close]

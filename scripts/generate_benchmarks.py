@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.benchmarks import report  # noqa: E402  (the project is importable only from here)
-from evaluation.config import guarded  # noqa: E402
-from evaluation.groups import GROUPS  # noqa: E402
+from evaluation.benchmarks import report
+from evaluation.config import guarded
+from evaluation.groups import GROUPS
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

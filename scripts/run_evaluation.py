@@ -11,10 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.benchmarks import MODES  # noqa: E402  (the project is importable only from here)
-from evaluation.config import InputError, guarded  # noqa: E402
-from evaluation.evaluate import Request, modes_of, run_models  # noqa: E402
-from evaluation.groups import GROUPS  # noqa: E402
+from evaluation.benchmarks import MODES
+from evaluation.config import InputError, guarded
+from evaluation.evaluate import Request, modes_of, run_models
+from evaluation.groups import GROUPS
 
 
 def requests(args: argparse.Namespace) -> list[Request]:
@@ -24,7 +24,9 @@ def requests(args: argparse.Namespace) -> list[Request]:
         path = model.resolve()
         name = path.parent.name if path.name == "hf" else path.name
         if name in made:
-            raise InputError(f"two models are called {name}", "Evaluate them into two --results-dir")
+            raise InputError(
+                f"two models are called {name}", "Evaluate them into two --results-dir"
+            )
         made[name] = Request(
             model=model,
             output=args.results_dir / name,

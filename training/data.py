@@ -92,7 +92,8 @@ def resolve_prefixes(data_path: Path, chunks: int | None) -> list[Path]:
     numbers = {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
     if not numbers and chunks is None:
         raise BadInput(
-            f"neither {data_path}.bin nor {data_path}_0001.bin is there", "Preprocess this arm first"
+            f"neither {data_path}.bin nor {data_path}_0001.bin is there",
+            "Preprocess this arm first",
         )
     wanted = range(1, (chunks or max(numbers)) + 1)
     prefixes = [parent / f"{data_path.name}_{number:04d}" for number in wanted]

@@ -29,5 +29,5 @@ class Schedule:
             return self.lr
         span = max(self.max_steps - self.warmup_steps, 1)
         share = min((step - self.warmup_steps) / span, 1.0)
-        fall = (1 - math.cos(math.pi * share)) / 2 if self.shape == "cosine" else share
-        return self.lr + (self.min_lr - self.lr) * fall
+        left = (1 + math.cos(math.pi * share)) / 2 if self.shape == "cosine" else 1 - share
+        return self.min_lr + (self.lr - self.min_lr) * left

@@ -54,6 +54,7 @@ class Batch:
     global_size: int
     micro: int
     world: int
+    nodes: int
 
     @property
     def accumulation(self) -> int:
@@ -153,7 +154,7 @@ def parse_arguments(argv: list[str], description: str, **flags: str) -> argparse
 def load_settings(args: argparse.Namespace, world: int | None = None) -> Settings:
     """Settings from the configuration and the flags that override it.
 
-    `world` is the number of devices, by default `resources.nodes` x `resources.gpus`.
+    `world` is the number of devices, by default `resources.nodes` x `resources.gpus` of each node.
     Raises BadInput that tells every problem of the file at once.
     """
     config = load_config(find_config(args.config, args.checkpoint_dir))
@@ -255,7 +256,8 @@ def _optimizer(config: Section) -> Optimizer:
 
 def _batch(config: Section, world: int) -> Batch:
     p = "parameters.batch."
-    batch = Batch(config.positive(p + "global"), config.positive(p + "micro"), world)
+    nodes = config.positive("resources.nodes", 1)
+    batch = Batch(config.positive(p + "global"), config.positive(p + "micro"), world, nodes)
     config.check(
         batch.global_size % (batch.micro * world) == 0,
         f"{p}global {batch.global_size} is no multiple of micro {batch.micro} x {world} devices",

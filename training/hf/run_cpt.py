@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ if __package__ in (None, ""):  # started by path: its own folder must not shadow
 
 import torch
 
+from training.artifacts import copy_tokenizer, read_manifest, tokenizer_files, write_manifest
 from training.contract import (
     BadInput,
     Exit,
@@ -44,16 +44,8 @@ from training.hf.model import (
     token_loss,
 )
 from training.metrics import JsonlSink, Sink, Status, open_wandb
+from training.resume import Position, refuse_other_run
 from training.settings import Settings, load_settings, parse_arguments
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "source.json",
-)
 
 
 @dataclass
@@ -109,7 +101,7 @@ def setup(settings: Settings, stop: Stop) -> Run | None:
         return None
     found = checkpoint.find_checkpoint(root)
     if found:
-        checkpoint.refuse_other_run(found[1], identity, settings.train.max_steps)
+        refuse_other_run(found[1], identity, settings.train.max_steps)
     progress.report(0, "building the model")
     model = build_model(settings).to(device)
     model.train()
@@ -157,30 +149,19 @@ def finished(settings: Settings, identity: dict[str, Any], status: Status) -> bo
     if not final.is_dir():
         return False
     try:
-        manifest = checkpoint.read_manifest(final)
+        manifest = read_manifest(final)
     except ValueError as error:
         print(f"warning: {error}, so it is written again", file=sys.stderr)
         return False
     del manifest["files"]
-    position = checkpoint.Position(**manifest)
-    checkpoint.refuse_other_run(position, identity, settings.train.max_steps)
+    position = Position(**manifest)
+    refuse_other_run(position, identity, settings.train.max_steps)
     if position.step < settings.train.max_steps:
         return False
     print(f"{final} is complete at step {position.step}; nothing to do")
     if '"done"' not in (status.path.read_text() if status.path.exists() else ""):
         status.write("done", step=position.step, consumed_samples=position.consumed_samples)
     return True
-
-
-def tokenizer_files(directory: Path) -> list[Path]:
-    """The files that a model needs beside it; BadInput when there is no tokenizer."""
-    files = [directory / name for name in TOKENIZER_FILES if (directory / name).is_file()]
-    if not any(path.name in ("tokenizer.json", "tokenizer.model") for path in files):
-        raise BadInput(
-            f"{directory} holds neither tokenizer.json nor tokenizer.model",
-            "Run the tokenizer stage first, or correct tokenizer.path",
-        )
-    return files
 
 
 def main(argv: list[str]) -> Exit:
@@ -242,9 +223,9 @@ def tell_out_of_memory(settings: Settings) -> Iterator[None]:
             if micro > 1
             else "Use a device with more memory; batch.micro is 1 already"
         )
-        raise ProgramError(Exit.OUT_OF_MEMORY, f"out of memory at micro-batch {micro}", remedy) from (
-            error
-        )
+        raise ProgramError(
+            Exit.OUT_OF_MEMORY, f"out of memory at micro-batch {micro}", remedy
+        ) from (error)
 
 
 def fit(run: Run) -> Exit:
@@ -258,7 +239,10 @@ def fit(run: Run) -> Exit:
     while run.step < train.max_steps:
         start = time.perf_counter()
         loss, norm = learn(run)
-        tokens, seconds = tokens + run.settings.tokens_per_step, seconds + time.perf_counter() - start
+        tokens, seconds = (
+            tokens + run.settings.tokens_per_step,
+            seconds + time.perf_counter() - start,
+        )
         if due(run, train.log_every):
             report(run, loss, norm, tokens / seconds)
             tokens, seconds = 0, 0.0
@@ -354,24 +338,18 @@ def validate(run: Run) -> None:
     print(f"step {run.step}  validation loss {loss:.4f} ({samples} samples)", flush=True)
 
 
-def position(run: Run) -> checkpoint.Position:
+def position(run: Run) -> Position:
     """Where the run stands, for a manifest."""
-    return checkpoint.Position(
-        run.step, run.consumed, run.settings.train.max_steps, run.identity
-    )
+    return Position(run.step, run.consumed, run.settings.train.max_steps, run.identity)
 
 
 def save(run: Run) -> None:
     """Write a checkpoint, then let go of the oldest."""
     train = run.settings.train
     run.progress.report(run.step, "writing a checkpoint")
-    path = checkpoint.save_checkpoint(
-        train.checkpoint_dir, position(run), run.model, run.optimizer
-    )
+    path = checkpoint.save_checkpoint(train.checkpoint_dir, position(run), run.model, run.optimizer)
     checkpoint.prune_checkpoints(train.checkpoint_dir, train.keep_checkpoints)
-    run.status.write(
-        "running", step=run.step, consumed_samples=run.consumed, checkpoint=path.name
-    )
+    run.status.write("running", step=run.step, consumed_samples=run.consumed, checkpoint=path.name)
 
 
 def finish(run: Run) -> Exit:
@@ -382,9 +360,8 @@ def finish(run: Run) -> Exit:
     final = run.settings.train.checkpoint_dir / "final"
     with publish_directory(final) as directory:
         run.model.save_pretrained(directory)
-        for path in tokenizer_files(run.settings.tokenizer_path):
-            shutil.copyfile(path, directory / path.name)
-        checkpoint.write_manifest(directory, vars(position(run)))
+        copy_tokenizer(run.settings.tokenizer_path, directory)
+        write_manifest(directory, vars(position(run)))
     run.status.write("done", step=run.step, consumed_samples=run.consumed)
     run.progress.report(run.step, "done")
     return Exit.OK

@@ -1,0 +1,327 @@
+"""A job as a script, from `job_templates/`: base -> scheduler, with a stage's own part inside.
+
+Decisions are made here, directives and shell stand in the templates. What the result does:
+docs/scripts.md. How to change it: docs/templates.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError
+from pipeline.plan import Job
+from pipeline.ranges import to_ranges
+
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "job_templates"
+
+_EXTENSIONS = {"pbs": ".pbs", "slurm": ".sbatch", "local": ".sh"}
+_INDEX_NAMES = {
+    "pbs": "PBS_ARRAY_INDEX",
+    "slurm": "SLURM_ARRAY_TASK_ID",
+    "local": "LOCAL_ARRAY_INDEX",
+}
+_SUBMIT = {"pbs": "qsub", "slurm": "sbatch", "local": "bash"}
+_PREFIXES = {"pbs": "#PBS ", "slurm": "#SBATCH ", "local": "# "}
+
+_MISREAD = {"pbs": r"[\"'\\:,^]", "slurm": r"\\"}  # in the name of a log file
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_DIRECTIVE_WORD = re.compile(r"[\w@%+=:,./-]*")  # a queue or an account
+_PLACEHOLDER = re.compile(r"YOUR_\w*")
+_SECRET_NAME = re.compile(r"TOKEN(?!IZ)|KEY(?!BOARD)|SECRET|PASSWORD", re.IGNORECASE)
+_SHORTEST_SECRET = 8
+_ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)")
+_TASK_WORD = re.compile(r"(\{task4?\})")
+_LINE = 88  # of argv, wrapped between words
+
+
+def extension(scheduler: str) -> str:
+    """Of a scheduler's scripts, with its dot."""
+    return _EXTENSIONS[scheduler]
+
+
+def render(
+    job: Job, *, attempt_tasks: Sequence[int] | None = None, templates: Path | None = None
+) -> str:
+    """The script of a job, or of an attempt over some of its tasks.
+
+    One task makes a plain script, several an array 1..k that looks its index up in a map.
+    Raises ConfigError for what no script can hold: a secret, a placeholder, a newline in a name.
+    """
+    tasks = _checked_tasks(job, attempt_tasks)
+    _check(job)
+    folder = templates or TEMPLATES
+    text = _fill(job, tasks, script_digest(job, templates=folder), folder)
+    _check_text(job, text)
+    return text
+
+
+def script_digest(job: Job, *, templates: Path | None = None) -> str:
+    """sha256 of the job's configuration and of its script's body, as receipts carry it.
+
+    Directives and an attempt's index map are left out: they change where and which, not what.
+    """
+    _check(job)
+    script = _fill(job, range(1, job.tasks + 1), "", templates or TEMPLATES)
+    # Comments at the top, directives among them, end at the first line that does something.
+    body = "\n".join(_after_comments(script.splitlines()))
+    config = json.dumps(job.config, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(f"{config}\0{body}".encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _after_comments(lines: Iterable[str]) -> Iterator[str]:
+    started = False
+    for line in lines:
+        started = started or bool(line and not line.startswith("#"))
+        if started:
+            yield line
+
+
+def _checked_tasks(job: Job, attempt_tasks: Sequence[int] | None) -> Sequence[int]:
+    if attempt_tasks is None:
+        return range(1, job.tasks + 1)
+    wrong = [t for t in attempt_tasks if not 1 <= t <= job.tasks]
+    if wrong or not attempt_tasks or len(set(attempt_tasks)) < len(attempt_tasks):
+        what = f"{to_ranges(wrong)} is none of them" if wrong else "given are none, or one twice"
+        raise ConfigError([f"{job.name}: its tasks are 1-{job.tasks}; {what}"])
+    return attempt_tasks
+
+
+def _fill(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> str:
+    """The text of a script, unchecked."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # it is shell, not HTML: every value goes through `q`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["q"] = literal
+    environment.filters["d"] = directive_word
+    name = f"{job.scheduler}.sh.j2"
+    try:
+        return environment.get_template(name).render(_variables(job, tasks, digest, folder))
+    except jinja2.TemplateError as error:
+        raise ConfigError([_template_problem(error, folder, name)]) from None
+
+
+def _template_problem(error: jinja2.TemplateError, folder: Path, name: str) -> str:
+    import jinja2
+
+    if isinstance(error, jinja2.TemplateNotFound):
+        return f"{folder / str(error.name)}: there is no such template. {name} includes it"
+    where, line = str(folder / name), 0
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        where, line = error.filename or where, error.lineno
+    trace = error.__traceback__
+    while trace:  # jinja2 puts its templates into the traceback
+        if trace.tb_frame.f_code.co_filename.startswith(str(folder)):
+            where, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        trace = trace.tb_next
+    return f"{where}:{line}: {error.message}. docs/templates.md lists what a template may use"
+
+
+def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dict[str, Any]:
+    """What templates may use: docs/templates.md."""
+    count, resources = len(tasks), job.resources
+    whole = count == job.tasks
+    stage = f"stages/{job.kind}.sh.j2"
+    logs = absolute(job, job.log_dir).rstrip("/")
+    ranks = max(1, resources.gpus) if job.launcher else 1
+    return {
+        "job": job,
+        "title": _title(job, tasks),
+        "by_hand": _by_hand(job, count),
+        "digest": digest,
+        "tasks": count,
+        "task": tasks[0],
+        "index_map": [] if whole or count == 1 else list(tasks),
+        "index_name": _INDEX_NAMES[job.scheduler],
+        "argv": argv_lines(job.argv),
+        "threads": max(1, resources.cpus // ranks),
+        "workdir": "/workspace" if job.runtime.container else "$PROJECT_DIR",
+        "stage_template": stage if (folder / stage).is_file() else "stages/default.sh.j2",
+        "launcher_template": f"launchers/{job.launcher}.sh.j2",
+        "container_template": f"containers/{job.runtime.container}.sh.j2",
+        "log_dir_host": absolute(job, job.site_log_dir),
+        # Slurm takes a % in a file name for the start of a pattern.
+        "log_dir": logs.replace("%", "%%") if job.scheduler == "slurm" else logs,
+        "short_name": _short_name(job.name),
+        "mem_mib": max(1, resources.mem_bytes // 2**20),
+        "walltime": _clock(resources.walltime_s),
+        # Programs that ship go on where they stopped; of any other command nobody knows.
+        "requeue": job.kind != "command",
+        "directives": [_directive(job.scheduler, line) for line in job.directives],
+    }
+
+
+def _title(job: Job, tasks: Sequence[int]) -> str:
+    if len(tasks) == job.tasks:
+        return f"{job.name}, {job.tasks} tasks" if job.tasks > 1 else job.name
+    ranges = to_ranges(tasks)
+    which = ranges if len(ranges) <= 60 else f"{len(tasks)} from {tasks[0]} on"
+    return f"{job.name}, an attempt over {'task' if len(tasks) == 1 else 'tasks'} {which}"
+
+
+def _by_hand(job: Job, count: int) -> str:
+    file = quote(job.script + extension(job.scheduler)) if count == job.tasks else "FILE"
+    index = "LOCAL_ARRAY_INDEX=1 " if job.scheduler == "local" and count > 1 else ""
+    return f"{index}{_SUBMIT[job.scheduler]} {file}"
+
+
+def literal(text: object) -> str:
+    """One word of shell, always in quotes: `X=ls` would look like a command that lost its $()."""
+    return "'" + str(text).replace("'", "'\"'\"'") + "'"
+
+
+def quote(text: str) -> str:
+    """One word of shell, in quotes where it needs some; also where it reads like an assignment
+    or like a list that lost its spaces."""
+    word = shlex.quote(text)
+    return literal(text) if word == text and re.search("[,=]", text) else word
+
+
+def directive_word(text: str) -> str:
+    """A value in a directive: qsub and sbatch know double quotes."""
+    return text if _DIRECTIVE_WORD.fullmatch(text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def argv_lines(argv: Sequence[str]) -> list[str]:
+    """The words of a command, quoted; an option and its value stand on one line."""
+    lines: list[str] = []
+    previous_is_option = False
+    for word in argv:
+        text = _task_word(word)
+        if previous_is_option and not word.startswith("-") and len(lines[-1]) < _LINE:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(text)
+        previous_is_option = word.startswith("-")
+    return lines
+
+
+def _task_word(word: str) -> str:
+    """`{task}` becomes the shell's variable, all around it stays quoted."""
+    variables = {"{task}": '"$TASK"', "{task4}": '"$TASK4"'}
+    parts = [variables.get(part) or quote(part) for part in _TASK_WORD.split(word) if part]
+    return "".join(parts) or "''"
+
+
+def absolute(job: Job, path: str) -> str:
+    """A path of the plan on the host: relative ones are under the project."""
+    return path if path.startswith("/") else f"{job.project_dir.rstrip('/')}/{path}"
+
+
+def _short_name(name: str) -> str:
+    """A job's name as every scheduler takes it: a letter first, no more than 230 characters."""
+    word = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)[:229]
+    return word if word[:1].isalpha() else f"j{word}"
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def _directive(scheduler: str, line: str) -> str:
+    prefix = _PREFIXES[scheduler]
+    return line if line.startswith(prefix.strip()) else prefix + line
+
+
+def _check(job: Job) -> None:
+    """Raises ConfigError with all that no script could hold."""
+    problems = [
+        f"{job.name!r}: {where} {value!r} holds a newline or another control character. Remove it"
+        for where, value in _texts(job)
+        if _CONTROL.search(value)
+    ]
+    problems += [f"{job.name!r}: an argument holds a NUL character" for w in job.argv if "\0" in w]
+    for where, value in (("queue", job.queue), ("account", job.account)):
+        if not _DIRECTIVE_WORD.fullmatch(value):
+            problems.append(f"{where}: {value!r} is no name that a scheduler takes. Correct it")
+    for name in (job.name, *(upstream.job for upstream in job.upstream)):
+        if "/" in name or name.startswith((".", "-")) or not name:
+            problems.append(f"{name!r}: a job's name starts with a letter and holds no '/'")
+    problems += _check_paths(job)
+    if job.launcher and job.resources.nodes > 1 and job.scheduler != "slurm":
+        problems.append(
+            f"{job.name}: {job.launcher} over {job.resources.nodes} nodes is there for Slurm only. "
+            "Ask for one node (resources.nodes: 1)"
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _texts(job: Job) -> Iterator[tuple[str, str]]:
+    """What stands in comments, directives and names of files."""
+    for field in (
+        "name", "stage", "kind", "arm", "script", "config_path", "state_dir", "log_dir", "queue",
+        "account", "project_dir", "site_log_dir", "network_interface", "env_file",
+    ):  # fmt: skip
+        yield field, getattr(job, field)
+    yield from (("directive", line) for line in job.directives)
+    yield from (("upstream", upstream.job) for upstream in job.upstream)
+    yield from (("image", job.runtime.image), ("python", job.runtime.python))
+
+
+def _check_paths(job: Job) -> list[str]:
+    problems = []
+    if not job.project_dir.startswith("/"):
+        problems.append(f"project_dir: {job.project_dir!r} is no absolute path. Give one")
+    logs = absolute(job, job.log_dir)
+    bad = re.search(_MISREAD.get(job.scheduler, "$^"), logs)
+    if bad:
+        problems.append(
+            f"log_dir: {logs!r} holds a {bad[0]}, which {_SUBMIT[job.scheduler]} misreads in the "
+            "name of a log. Rename it, or give log_dir in the site file"
+        )
+    mounted = (job.project_dir, absolute(job, job.site_log_dir)) if job.runtime.container else ()
+    for path in mounted:
+        if re.search(r"[\s:,]", path):
+            problems.append(
+                f"{path!r}: {job.runtime.container} mounts no path with a space, ':' or ','. Move "
+                "it, or name it by a link without them (project_dir, log_dir)"
+            )
+    return problems
+
+
+def _check_text(job: Job, text: str) -> None:
+    problems = [
+        f"{job.name}: the placeholder {found} is left in the script. Give its value in the site file"
+        for found in sorted(set(_PLACEHOLDER.findall(text)))
+    ]
+    problems += [
+        f"{job.name}: the value of {name} would stand in the script. Leave it in the environment "
+        f"or in {job.env_file or 'a 0600 .env'}, where the program reads it"
+        for name, value in _secrets(job)
+        if value in text
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _secrets(job: Job) -> Iterator[tuple[str, str]]:
+    """Names and values that look like secrets, of the environment and the file for them."""
+    found = dict(os.environ)
+    if job.env_file:
+        try:
+            lines = Path(absolute(job, job.env_file)).read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []  # on another machine, or not written yet
+        for match in filter(None, map(_ENV_LINE.fullmatch, lines)):
+            found[f"{match[1]} ({job.env_file})"] = match[2].strip().strip("'\"")
+    for name, value in sorted(found.items()):
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
+            yield name, value

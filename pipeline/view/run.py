@@ -1,0 +1,147 @@
+"""`run` and `status --watch`: following a run, and its end."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import diagnose
+from pipeline.plan import Plan
+from pipeline.states import ACTIVE, FINAL, State
+from pipeline.track import JobStatus, Report
+from pipeline.validate import format_walltime
+from pipeline.view.common import console, styled
+from pipeline.view.status import jobs_table, progress, remark, summary, task_counts
+from pipeline.view.tasks import why
+
+if TYPE_CHECKING:
+    from pipeline.submit import Engine
+
+
+def follow(engine: Engine, interval: float | None) -> Report:
+    """Shows the run until nothing is active: a live table on a terminal, lines elsewhere."""
+    pause = interval or (1.0 if engine.plan.site.scheduler == "local" else 60.0)
+    started = time.monotonic()
+    if not console().is_terminal:
+        return _follow_in_lines(engine, pause, interval is None)
+    with Live(console=console(), auto_refresh=False, transient=True) as live:
+        while True:
+            report = engine.status()
+            live.update(_live_view(engine.plan, report, time.monotonic() - started), refresh=True)
+            if _ended(report):
+                return report
+            _sleep(pause, interval is None)
+
+
+def _sleep(pause: float, jitter: bool) -> None:
+    # Many users who follow their runs should not ask the scheduler in the same second.
+    time.sleep(pause * random.uniform(0.8, 1.2) if jitter and pause > 5 else pause)
+
+
+def _ended(report: Report) -> bool:
+    """Whether nothing more will happen by itself. UNKNOWN may still become something."""
+    return not any(state in ACTIVE or state == State.UNKNOWN for state in report.counts())
+
+
+def _follow_in_lines(engine: Engine, pause: float, jitter: bool) -> Report:
+    seen: dict[str, str] = {}
+    while True:
+        report = engine.status()
+        for job in report.jobs.values():
+            line = f"{job.name}: {job.state} {task_counts(job)}"
+            if seen.get(job.name) != line and (job.name in seen or job.state != State.PLANNED):
+                stamp = datetime.now().strftime("%H:%M:%S")
+                note = remark(job)
+                click.echo(f"{stamp} {line}{' ' + note if note else ''}")
+            seen[job.name] = line
+        if _ended(report):
+            return report
+        _sleep(pause, jitter)
+
+
+def _live_view(made: Plan, report: Report, elapsed: float) -> RenderableType:
+    """Stages down, arms across; below, what runs now."""
+    arms = list(made.study.arms)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    for arm in arms or [""]:
+        table.add_column(arm)
+    running = []
+    for stage in dict.fromkeys(job.stage for job in made.jobs):
+        cells = {job.arm: report.jobs[job.name] for job in made.jobs if job.stage == stage}
+        row = [_cell(cells[arm]) if arm in cells else Text("") for arm in arms or [""]]
+        if "" in cells and arms:
+            row[0] = _cell(cells[""])
+        table.add_row(stage, *row)
+        running += [job for job in cells.values() if job.state == State.RUNNING and job.progress]
+    lines = [Text(f"{job.name}: {progress(job.progress)}", style="cyan") for job in running]
+    footer = summary(report).append(f"   {format_walltime(int(elapsed))}", style="dim")
+    return Group(table, *lines, footer)
+
+
+def _cell(job: JobStatus) -> Text:
+    counts = job.counts()
+    if len(job.tasks) == 1 or (len(counts) == 1 and State.PLANNED in counts):
+        return styled(job.state)
+    done = len(job.of(State.COMPLETED))
+    width = 12
+    filled = round(width * done / len(job.tasks))
+    bar = Text("━" * filled, style="green").append("━" * (width - filled), style="dim")
+    return bar.append(f" {done}/{len(job.tasks)} ").append_text(styled(job.state))
+
+
+def ending(engine: Engine, report: Report) -> None:
+    """After a run: what failed and why, or the comparison and where everything lies."""
+    out = console()
+    out.print(jobs_table(engine.plan, report))
+    failed = [j for j in report.jobs.values() if j.state in FINAL and j.state != State.COMPLETED]
+    for job in failed[:3]:
+        task = next(t for t in job.tasks.values() if t.state == job.state)
+        why([diagnose.why(engine.plan.job(job.name), task, engine.root)], as_json=False)
+    if failed:
+        click.echo("Mend it and run `pipeline resubmit --failed` with the same options.")
+        return
+    for made in engine.plan.jobs:
+        if made.kind == "analyze":
+            comparison(engine.root / made.config["parameters"]["analyze"]["results_dir"])
+    study = engine.plan.study
+    for what in ("data", "results", "state"):
+        click.echo(f"{what}: {study.directory(what)}/")
+
+
+def comparison(folder: Path) -> None:
+    """The table that analysis left: arms down, metrics across."""
+    path = folder / "comparison.json"
+    try:
+        found = json.loads(path.read_bytes())
+        columns, rows = found["columns"], found["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        click.echo(f"{path}: holds no comparison", err=True)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(str(column), justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*(_figure(row.get(column)) for column in columns))
+    out = console()
+    out.print()
+    out.print(table)
+    for note in found.get("notes", []):
+        out.print(f"  {note}", style="dim")
+    out.print()
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,191 @@
+"""`status`, and what a submission did."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.plan import Job, Plan
+from pipeline.ranges import to_ranges
+from pipeline.states import State
+from pipeline.track import JobStatus, Report, TaskStatus, check_outputs
+from pipeline.validate import format_walltime
+from pipeline.view.common import STYLES, console, print_json, styled, table_of
+
+if TYPE_CHECKING:
+    from pipeline.submit import Engine, Outcome
+
+
+def outcomes(
+    done: Sequence[Outcome], nothing: str = "Nothing to submit: all is complete or active."
+) -> None:
+    """A line for each job that a command acted on."""
+    if not done:
+        click.echo(nothing)
+    for outcome in done:
+        detail = f" tasks {outcome.tasks}" if outcome.tasks not in ("", "1") else ""
+        attempt = f" (attempt {outcome.attempt})" if outcome.attempt > 1 else ""
+        identity = f" {outcome.id}" if outcome.id else ""
+        click.echo(f"{outcome.action} {outcome.job}{detail}{identity}{attempt}")
+
+
+def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> None:
+    """Every job, or the tasks of one."""
+    for job in engine.plan.jobs:
+        check_outputs(job, report.jobs[job.name], engine.root)
+    if as_json:
+        print_json(_status_json(engine, report, only))
+        return
+    out = console()
+    if only:
+        out.print(_tasks_table(report.jobs[only.name]))
+    else:
+        out.print(jobs_table(engine.plan, report))
+        out.print(summary(report))
+    for name in report.adopted:
+        out.print(f"Adopted {name}: an interrupted command had submitted it.", style="yellow")
+    for job_id, reason in report.silent.items():
+        out.print(f"No answer about {job_id}: {reason}", style="magenta")
+
+
+def _status_json(engine: Engine, report: Report, only: Job | None) -> dict[str, Any]:
+    jobs = [report.jobs[only.name]] if only else list(report.jobs.values())
+    return {
+        "study": engine.plan.study.name,
+        "run": engine.plan.study.run_name,
+        "site": engine.plan.site.site,
+        "scheduler": engine.plan.site.scheduler,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "summary": {str(k): v for k, v in sorted(report.counts().items())},
+        "jobs": [_job_json(job, detail=only is not None) for job in jobs],
+        "silent": report.silent,
+        "adopted": report.adopted,
+        "scheduler_calls": report.scheduler_calls,
+    }
+
+
+def _job_json(job: JobStatus, detail: bool) -> dict[str, Any]:
+    states: dict[str, str] = {str(s): to_ranges(job.of(s)) for s in State if job.of(s)}
+    found: dict[str, Any] = {
+        "name": job.name, "stage": job.stage, "arm": job.arm, "state": str(job.state),
+        "tasks": states, "id": job.id, "attempt": job.attempt, "progress": job.progress,
+        "missing_outputs": to_ranges(t.task for t in job.tasks.values() if t.output is False),
+    }  # fmt: skip
+    if detail:
+        found["details"] = [_task_json(task) for task in job.tasks.values()]
+    return found
+
+
+def _task_json(task: TaskStatus) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(task, enc_hook=str)
+    content = _content(task)
+    found["host"] = task.host or content.get("host", "")
+    found["signal"] = content.get("signal")
+    found["elapsed_s"] = _elapsed(task, content)
+    return found
+
+
+def _content(task: TaskStatus) -> dict[str, Any]:
+    """The receipt behind a task's state; empty where there is none."""
+    if task.receipt is None:
+        return {}
+    try:
+        content = json.loads(Path(task.receipt).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _elapsed(task: TaskStatus, content: dict[str, Any]) -> int | None:
+    if task.elapsed_s is not None:
+        return task.elapsed_s
+    start, end = content.get("start"), content.get("end", time.time())
+    numbers = isinstance(start, int | float) and isinstance(end, int | float)
+    return int(end - start) if numbers else None
+
+
+def jobs_table(made: Plan, report: Report) -> Table:
+    table = table_of("job", "state", "tasks", "id", "attempt", "evidence", "")
+    for job in made.jobs:
+        found = report.jobs[job.name]
+        table.add_row(
+            job.name, styled(found.state), task_counts(found), found.id,
+            str(found.attempt or ""), _evidence(found), remark(found),
+        )  # fmt: skip
+    return table
+
+
+def task_counts(job: JobStatus) -> str:
+    done = len(job.of(State.COMPLETED))
+    return f"{done}/{len(job.tasks)}"
+
+
+def _evidence(job: JobStatus) -> str:
+    kinds = {t.evidence for t in job.tasks.values() if t.evidence != "none"}
+    if any(t.output for t in job.tasks.values()):
+        kinds.add("output")  # type: ignore[arg-type]
+    return "+".join(sorted(kinds, key=["receipt", "output", "scheduler", "manifest"].index))
+
+
+def remark(job: JobStatus) -> str:
+    """The one thing more that is worth a line: progress, or what is wrong."""
+    missing = [t.task for t in job.tasks.values() if t.output is False]
+    if missing:
+        return f"output missing: task {to_ranges(missing)}"
+    if job.state == State.RUNNING and job.progress:
+        return progress(job.progress)
+    fine = (State.COMPLETED, State.PLANNED)
+    bad = [t for t in job.tasks.values() if t.state not in fine and t.reason]
+    if not bad:
+        return ""
+    alike = to_ranges(t.task for t in bad if t.state == bad[0].state)
+    return f"task {alike}: {bad[0].reason}" if len(job.tasks) > 1 else bad[0].reason
+
+
+def progress(values: dict[str, Any]) -> str:
+    """`60/120 steps, 5,310 tokens/s, loss 5.31` of what running tasks wrote."""
+    parts = []
+    if values.get("total"):
+        done, unit = values.get("done", 0), values.get("unit", "")
+        parts.append(f"{done:,.0f}/{values['total']:,.0f} {unit}".strip())
+    if values.get("rate"):
+        parts.append(f"{values['rate']:,.0f} {values.get('rate_unit', '')}".strip())
+    if isinstance(values.get("loss"), int | float):
+        parts.append(f"loss {values['loss']:.3f}")
+    return ", ".join(parts) or str(values.get("message", ""))
+
+
+def summary(report: Report) -> Text:
+    text = Text()
+    counts = report.counts()
+    for state in State:
+        if state in counts:
+            text.append(f"{', ' if text else ''}{counts[state]} {state}", style=STYLES[state])
+    return text
+
+
+def _tasks_table(job: JobStatus) -> Table:
+    table = table_of("task", "state", "evidence", "id", "attempt", "host", "elapsed", "exit", "")
+    for task in job.tasks.values():
+        content = _content(task)
+        elapsed = _elapsed(task, content)
+        table.add_row(
+            str(task.task), styled(task.state), _task_evidence(task), task.id,
+            str(task.attempt or ""), task.host or str(content.get("host", "")),
+            format_walltime(elapsed) if elapsed is not None else "",
+            "" if task.exit_code is None else str(task.exit_code), task.reason,
+        )  # fmt: skip
+    return table
+
+
+def _task_evidence(task: TaskStatus) -> str:
+    return f"{task.evidence}+output" if task.output else task.evidence

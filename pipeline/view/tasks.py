@@ -1,0 +1,73 @@
+"""`logs` and `why`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from rich.text import Text
+
+from pipeline import diagnose
+from pipeline.errors import StateError
+from pipeline.plan import Job
+from pipeline.view.common import console, print_json, styled
+
+if TYPE_CHECKING:
+    pass
+
+
+def logs(job: Job, root: Path, tasks: Sequence[int], follow_on: bool, lines: int | None) -> None:
+    """Prints the newest log of each task; with `follow_on`, what is added until interrupted."""
+    paths = {task: found[-1] for task in tasks if (found := diagnose.log_files(job, root, task))}
+    if not paths:
+        paths = dict(enumerate(diagnose.scheduler_files(job, root)[-1:]))
+    if not paths and not follow_on:
+        raise StateError(
+            f"{root / job.log_dir}: no log yet. The job has not started; see `pipeline status`"
+        )
+    positions: dict[Path, int] = {}
+    for path in paths.values():
+        if len(paths) > 1:
+            click.echo(f"==> {path} <==")
+        text = path.read_text("utf-8", "replace")
+        positions[path] = path.stat().st_size
+        click.echo("".join(text.splitlines(keepends=True)[-lines:] if lines else text), nl=False)
+    if follow_on:
+        _tail(job, root, tasks, positions)
+
+
+def _tail(job: Job, root: Path, tasks: Sequence[int], positions: dict[Path, int]) -> None:
+    try:
+        while True:
+            for task in tasks:
+                for path in diagnose.log_files(job, root, task)[-1:]:
+                    start = positions.get(path, 0)
+                    with path.open("rb") as file:
+                        file.seek(start)
+                        added = file.read()
+                    positions[path] = start + len(added)
+                    click.echo(added.decode("utf-8", "replace"), nl=False)
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+
+
+def why(found: Sequence[diagnose.Diagnosis], as_json: bool) -> None:
+    """The reason for a task's state, the line that shows it, the remedy."""
+    if as_json:
+        print_json([msgspec.to_builtins(d) for d in found])
+        return
+    out = console()
+    for d in found:
+        head = Text(f"{d.job} task {d.task}: ").append_text(styled(d.state))
+        out.print(head.append(f" (evidence: {d.evidence})"))
+        for label, value in (
+            ("reason", d.reason), ("cause", d.cause), ("line", d.line), ("remedy", d.advice),
+            ("host", d.receipt.get("host", "")), ("log", d.log),
+        ):  # fmt: skip
+            if value:
+                out.print(Text(f"  {label}: ", style="bold").append(str(value), style=""))

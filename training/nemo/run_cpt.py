@@ -1,0 +1,353 @@
+"""Continued pretraining of Gemma 3 1B with NeMo on eight GPUs: setup -> main -> fit.
+
+    python training/nemo/run_cpt.py --data-path /workspace/data/processed/vanilla/seapile \\
+        --checkpoint-dir /logs/checkpoints/gemma3-1b-baseline --max-steps 10000
+
+One process starts the others, one a GPU; torchrun works too. `--dry-run` prints every resolved
+value and needs neither NeMo nor a GPU.
+
+What has been run: the dry run, and on a CPU with the pinned versions the building of every object
+that this file hands to `llm.pretrain`. The training itself, the import of the pretrained weights
+and the export have not been run on GPUs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # started by path: its own folder must not shadow other modules
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from training.contract import BadInput, Exit, ProgramError, run_program, write_atomic
+from training.data import Shard, check_vocabulary, open_shard, resolve_prefixes, split_bounds
+from training.metrics import Status
+from training.resume import Position, refuse_other_run
+from training.settings import Settings, load_settings, parse_arguments
+
+PINS = {"nemo_toolkit": "2.5.3", "megatron-core": "0.14.0"}
+VOCABULARY = 262_144  # of NeMo's Gemma3Config1B, which cannot be changed
+PARAMETERS = 999_885_952
+LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
+
+
+def check_supported(settings: Settings) -> None:
+    """BadInput for what this recipe cannot do, before a GPU is touched."""
+    facts = []
+    if settings.model.init != "weights":
+        facts.append("model.init is random, and NeMo starts from weights only (train.backend hf)")
+    if settings.model.vocab_size != VOCABULARY:
+        facts.append(f"model.vocab_size is {settings.model.vocab_size}, not {VOCABULARY}")
+    if settings.train.precision == "fp32":
+        facts.append("train.precision is fp32, not bf16-mixed")
+    if settings.batch.nodes > 1:
+        facts.append(f"resources.nodes is {settings.batch.nodes}, and one node is supported")
+    if facts:
+        raise BadInput("; ".join(facts), "Correct the study, or train with the hf back end")
+
+
+def check_versions() -> None:
+    """BadInput unless the pair of versions is the one this file was written against."""
+    found = {}
+    for name in PINS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    # A patch release keeps the API; other pairs fail inside the first step (rotary_pos_cos_sin).
+    if any(not found[name].startswith(pin.rsplit(".", 1)[0] + ".") for name, pin in PINS.items()):
+        told = ", ".join(f"{name} {version}" for name, version in found.items())
+        wanted = " ".join(f"{name}=={pin}" for name, pin in PINS.items())
+        raise BadInput(
+            f"this environment has {told}",
+            f"Run inside the container of training/nemo/setup/setup_enroot.sh, or pip install {wanted}",
+        )
+
+
+def dry_run(settings: Settings) -> dict[str, Any]:
+    """Every value that training would use, and what follows from them."""
+    train, batch, rate = settings.train, settings.batch, settings.schedule
+    marks = (0, rate.warmup_steps, (rate.warmup_steps + rate.max_steps) // 2, rate.max_steps)
+    data: dict[str, Any] = {"path": str(settings.data.path), "split": list(settings.data.split)}
+    try:
+        shards = [open_shard(p) for p in resolve_prefixes(settings.data.path, settings.data.chunks)]
+        data["prefixes"] = {str(shard.prefix): tokens_of(shard) for shard in shards}
+        data["tokens"] = sum(data["prefixes"].values())
+        data["passes"] = round(settings.tokens_per_step * train.max_steps / data["tokens"], 3)
+    except BadInput as problem:
+        data["problem"] = str(problem)
+    return {
+        "config": str(settings.config_path),
+        "seed": settings.seed,
+        "model": {"base": settings.model.base, "init": "weights", "parameters": PARAMETERS}
+        | {"seq_length": settings.model.seq_length, "vocab_size": settings.model.vocab_size},
+        "optimizer": {"name": "adamw", **asdict(settings.optimizer)},
+        "learning_rate_at": {str(step): rate(step) for step in marks},
+        "global_batch_size": batch.global_size,
+        "micro_batch_size": batch.micro,
+        "devices": batch.world,
+        "accumulation": batch.accumulation,
+        "tokens_per_step": settings.tokens_per_step,
+        "total_tokens": settings.tokens_per_step * train.max_steps,
+        "logits_bytes_fp32": batch.micro
+        * settings.model.seq_length
+        * settings.model.vocab_size
+        * 4,
+        "precision": "bf16-mixed",
+        "tensor_parallel": 1,
+        "pipeline_parallel": 1,
+        "max_steps": train.max_steps,
+        "checkpoint_every": train.checkpoint_every,
+        "checkpoints": train.max_steps // train.checkpoint_every,
+        "validate_every": train.validate_every,
+        "validations": train.max_steps // train.validate_every,
+        "validate_batches": train.validate_batches,
+        "log_every": train.log_every,
+        "log_points": train.max_steps // train.log_every,
+        "checkpoint_dir": str(train.checkpoint_dir),
+        "keep_checkpoints": train.keep_checkpoints,
+        "data": data,
+        "wandb": {key: str(value) for key, value in asdict(settings.wandb).items()},
+    }
+
+
+def tokens_of(shard: Shard) -> int:
+    """Tokens of a prefix: its weight in the blend."""
+    return int(shard.lengths.sum(dtype="int64"))
+
+
+def main(argv: list[str]) -> Exit:
+    """Train to the end, or as far as it goes; the exit code says which."""
+    args = parse_arguments(
+        argv,
+        "Train one arm with NeMo on the GPUs of one node.",
+        dry_run="print the resolved values as JSON and stop",
+        import_base="only convert the pretrained weights, then stop",
+    )
+    settings = load_settings(args)
+    check_supported(settings)
+    if args.dry_run:
+        print(json.dumps(dry_run(settings), indent=1))
+        return Exit.OK
+    check_versions()
+    if args.import_base:
+        import_base(settings)
+        return Exit.OK
+    shards = setup(settings, argv)
+    return fit(settings, shards) if shards else Exit.OK
+
+
+def setup(settings: Settings, argv: list[str]) -> list[Shard]:
+    """Check inputs and convert the pretrained weights once; an empty list when already done.
+
+    Only the first process does the work: the others are started by it, or wait for it.
+    """
+    shards = [open_shard(p) for p in resolve_prefixes(settings.data.path, settings.data.chunks)]
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return shards
+    check_vocabulary(shards, settings.model.vocab_size)
+    if not all(split_bounds(shard.documents, settings.data.split)[1][1] for shard in shards):
+        raise BadInput("a chunk has no documents to train on", "Split the corpus into fewer chunks")
+    root = settings.train.checkpoint_dir
+    root.mkdir(parents=True, exist_ok=True)
+    identity = settings.identity() | {"data.tokens": sum(tokens_of(shard) for shard in shards)}
+    steps = settings.train.max_steps
+    record = root / "run.json"
+    if record.exists():
+        before = Position(**json.loads(record.read_text(encoding="utf-8")))
+        refuse_other_run(before, identity, steps)
+        if before.step >= steps:
+            print(f"{root} is trained to step {before.step}; nothing to do")
+            return []
+    write_atomic(record, json.dumps(vars(Position(0, 0, steps, identity)), indent=1) + "\n")
+    if not (root / "base").is_dir():
+        # A process of its own: the import leaves Megatron's global state behind.
+        alone = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
+        command = [sys.executable, __file__, *argv, "--import-base"]
+        done = subprocess.run(command, env=alone, check=False)
+        if done.returncode:
+            raise ProgramError(
+                Exit(done.returncode) if done.returncode in list(Exit) else Exit.FAILED,
+                f"the weights of {settings.model.base} were not imported",
+                "Set HF_TOKEN, put the weights into the Hugging Face cache, and see above",
+            )
+    return shards
+
+
+def import_base(settings: Settings) -> None:
+    """Convert the Hugging Face weights into `<checkpoint-dir>/base`, whole or not at all."""
+    from nemo.collections import llm
+
+    target = settings.train.checkpoint_dir / "base"
+    temporary = target.with_name(".base.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model = llm.Gemma3Model(llm.Gemma3Config1B(seq_length=settings.model.seq_length))
+    try:
+        llm.import_ckpt(model, f"hf://{settings.model.base}", output_path=temporary)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise BadInput(
+            f"the weights of {settings.model.base} cannot be imported: {reason}",
+            "Set HF_TOKEN, or put the weights into the Hugging Face cache (hf download)",
+        ) from error
+    temporary.rename(target)
+
+
+def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
+    """What `llm.pretrain` takes: model, data, trainer, log, resume and optim."""
+    import nemo.lightning as nl
+    from megatron.core.optimizer import OptimizerConfig
+    from nemo.collections import llm
+    from nemo.collections.common.tokenizers.huggingface.auto_tokenizer import AutoTokenizer
+
+    from training.nemo.parts import PlannedRate
+
+    if not hasattr(llm, "pretrain"):  # a missing modelopt takes it away with a mere log line
+        raise BadInput(
+            "nemo.collections.llm has no pretrain", "pip install nvidia-modelopt==0.37.0"
+        )
+    model, o, train = settings.model, settings.optimizer, settings.train
+    tokenizer = AutoTokenizer(str(settings.tokenizer_path))
+    blend = [text for shard in shards for text in (str(tokens_of(shard)), str(shard.prefix))]
+    data = llm.PreTrainingDataModule(
+        paths=blend,
+        tokenizer=tokenizer,
+        seq_length=model.seq_length,
+        micro_batch_size=settings.batch.micro,
+        global_batch_size=settings.batch.global_size,
+        split=",".join(f"{share:g}" for share in settings.data.split),
+        seed=settings.seed,
+        index_mapping_dir=str(train.checkpoint_dir / "index"),
+        num_workers=2,
+    )
+    optim = nl.MegatronOptimizerModule(
+        config=OptimizerConfig(
+            optimizer="adam",  # Megatron's is AdamW, torch's and TransformerEngine's alike
+            lr=o.lr,
+            min_lr=o.min_lr,
+            weight_decay=o.weight_decay,
+            adam_beta1=o.betas[0],
+            adam_beta2=o.betas[1],
+            adam_eps=o.eps,
+            clip_grad=o.clip,
+            bf16=True,
+            use_distributed_optimizer=True,
+        ),
+        lr_scheduler=PlannedRate(o.lr, o.min_lr, o.warmup_steps, train.max_steps, o.decay),
+    )
+    checkpoints = nl.ModelCheckpoint(
+        dirpath=str(train.checkpoint_dir),
+        filename="step_{step:08d}",
+        auto_insert_metric_name=False,
+        every_n_train_steps=train.checkpoint_every,
+        monitor="step",
+        mode="max",
+        save_top_k=train.keep_checkpoints,
+        save_last=True,
+        save_optim_on_train_end=True,
+    )
+    return {
+        "model": llm.Gemma3Model(
+            llm.Gemma3Config1B(seq_length=model.seq_length), tokenizer=tokenizer
+        ),
+        "data": data,
+        "trainer": build_trainer(settings),
+        # A directory of its own: NeMo moves the files that it finds there.
+        "log": nl.NeMoLogger(explicit_log_dir=str(train.checkpoint_dir / "logs"), ckpt=checkpoints),
+        "resume": nl.AutoResume(
+            restore_config=nl.RestoreConfig(
+                path=str(train.checkpoint_dir / "base"),
+                load_optim_state=False,
+                load_artifacts=False,  # the tokenizer is the study's, not the one imported
+            ),
+            resume_from_directory=str(train.checkpoint_dir),
+            resume_if_exists=True,
+        ),
+        "optim": optim,
+    }
+
+
+def build_trainer(settings: Settings) -> Any:
+    """The trainer: data parallel over all GPUs of the node, one optimizer shared between them."""
+    import nemo.lightning as nl
+    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from megatron.core.distributed import DistributedDataParallelConfig
+
+    from training.nemo.parts import RowsAndSignals
+
+    train, root = settings.train, settings.train.checkpoint_dir
+    facts = {
+        "max_steps": train.max_steps,
+        "precision": "bf16-mixed",
+        "accumulation": settings.batch.accumulation,
+        "tokens_per_step": settings.tokens_per_step,
+        "config": str(settings.config_path),
+        "versions": {name: metadata.version(name) for name in PINS},
+    }
+    plugins: list[Any] = [nl.MegatronMixedPrecision(precision="bf16-mixed")]
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        # Slurm's variables are set in a batch script too, where no srun has started eight tasks.
+        plugins.append(LightningEnvironment())
+    return nl.Trainer(
+        accelerator="gpu",
+        devices=settings.batch.world,
+        num_nodes=1,
+        max_steps=train.max_steps,
+        val_check_interval=train.validate_every,
+        limit_val_batches=train.validate_batches,
+        limit_test_batches=1,
+        log_every_n_steps=train.log_every,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        callbacks=[RowsAndSignals(settings, Status(root / "status.json", facts))],
+        plugins=plugins,
+        strategy=nl.MegatronStrategy(
+            tensor_model_parallel_size=1,
+            pipeline_model_parallel_size=1,
+            ckpt_async_save=False,  # a checkpoint that is reported is on disk
+            ddp=DistributedDataParallelConfig(
+                use_distributed_optimizer=True,
+                check_for_nan_in_grad=True,
+                grad_reduce_in_fp32=True,
+                overlap_grad_reduce=True,
+                overlap_param_gather=True,
+            ),
+        ),
+    )
+
+
+def fit(settings: Settings, shards: list[Shard]) -> Exit:
+    """Hand everything to NeMo and turn how it ends into an exit code."""
+    import torch
+    from nemo.collections import llm
+
+    parts = build(settings, shards)
+    watcher = next(c for c in parts["trainer"].callbacks if hasattr(c, "stopped_by"))
+    try:
+        llm.pretrain(**parts)
+    except torch.OutOfMemoryError as error:
+        half = max(settings.batch.micro // 2, 1)
+        raise ProgramError(
+            Exit.OUT_OF_MEMORY,
+            f"GPU memory ran out at micro-batch {settings.batch.micro}",
+            f"Set batch.micro to {half}; the global batch stays {settings.batch.global_size}",
+        ) from error
+    except RuntimeError as error:
+        if "NaN" not in str(error):
+            raise
+        raise ProgramError(
+            Exit.DIVERGED, "a gradient is NaN", "Lower optimizer.lr or lengthen the warm-up"
+        ) from error
+    return Exit.PREEMPTED if watcher.stopped_by else Exit.OK
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))
