@@ -19,7 +19,7 @@ from evaluation.lexicon import LEXICON, load_lexicon
 from evaluation.questions import OPTIONS, Maker, Question
 
 MODES = ("mcq", "gen")
-TRIES_PER_ITEM = 100
+GIVE_UP_AFTER = 2000  # draws in a row that bring no new question
 
 
 def generate(output: Path, groups: list[str], tasks: int, seed: int) -> list[Path]:
@@ -73,12 +73,14 @@ def _item(name: str, group: str, part: str, asked: Question) -> dict[str, Any]:
 def _distinct(rng: random.Random, maker: Maker, count: int, name: str) -> list[Question]:
     """Questions with different texts; those without three wrong answers are left out."""
     found: dict[str, Question] = {}
-    for _ in range(TRIES_PER_ITEM * count):
-        if len(found) == count:
-            break
+    idle = 0
+    while len(found) < count and idle < GIVE_UP_AFTER:
         asked = maker(rng)
-        if len(asked.wrong) >= OPTIONS - 1:
-            found.setdefault(asked.text, asked)
+        if len(asked.wrong) >= OPTIONS - 1 and asked.text not in found:
+            found[asked.text] = asked
+            idle = 0
+        else:
+            idle += 1
     if len(found) < count:
         raise InputError(
             f"the lexicon gives {len(found)} different tasks for {name}, not {count}",

@@ -30,6 +30,7 @@ from evaluation.groups import GROUPS
 
 if TYPE_CHECKING:
     from evaluation.heldout import HeldOut
+    from evaluation.models import LanguageModel
 
 SCORING = {
     "version": 1,
@@ -91,7 +92,7 @@ def evaluate(request: Request) -> bool:
 
 
 def _score_all(
-    model: Any,
+    model: "LanguageModel",
     items: dict[tuple[str, str], list[dict[str, Any]]],
     output: Path,
     progress: Progress,

@@ -41,6 +41,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -61,33 +62,18 @@ ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TIMEOUT, GONE})
 
 # What a task inherits from its submitter. A list of names, since this lands in job.json: an API
 # key must not. Not the supervisor's environment: that is of whoever happened to submit first.
-KEPT = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "PYTHONPATH",
-        "VIRTUAL_ENV",
-        "MODULEPATH",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "REQUESTS_CA_BUNDLE",
-        "NO_PROXY",
-        "no_proxy",
-    ]
-)
+KEPT = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR",
+    "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "MODULEPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
+    "no_proxy",
+)  # fmt: skip
 KEPT_PREFIXES = (
     "LC_", "CONDA_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH_", "PYTORCH_",
     "HF_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "XDG_", "PIPELINE_",
 )  # fmt: skip
-SECRET = re.compile(r"KEY|TOKEN(?!IZERS_PARALLELISM$)|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_NAME = re.compile(r"KEY|TOKEN(?!IZERS)|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"://[^/\s]*@")  # a proxy's password
 
 
 class Refused(Exception):
@@ -383,8 +369,13 @@ def name_of(text: str) -> str:
 
 
 def kept_environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
-    return {k: v for k, v in kept.items() if not SECRET.search(k) and k != "PIPELINE_ATTEMPT"}
+    return {
+        k: v
+        for k, v in os.environ.items()
+        if (k in KEPT or k.startswith(KEPT_PREFIXES))
+        and not SECRET_NAME.search(k)
+        and not SECRET_VALUE.search(v)
+    }
 
 
 def claim(spool: Spool) -> str:
@@ -505,7 +496,7 @@ def become_script(job: Job, index: int, script: Path, gate: socket.socket) -> No
         for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)  # python ignores SIGPIPE, nohup SIGHUP
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.execvpe("bash", ["bash", str(script)], environment(job, index))
+        os.execvpe("bash", ["bash", str(script)], environment(job, index))  # noqa: S606, S607
     except OSError as error:
         with contextlib.suppress(OSError):
             gate.sendall(f"{error.filename or 'bash'}: {why(error)}".encode(errors="replace"))
@@ -559,11 +550,10 @@ def start_script(job: Job, index: int, folder: Path, supervisor: int) -> tuple[G
 def record_exit(path: Path, group: Group, reason: str) -> None:
     """Waits for the leader, leaving it a zombie, and writes how it ended."""
     ended = os.waitid(os.P_PID, group.pgid, os.WEXITED | os.WNOWAIT)
-    assert ended is not None
-    exited = ended.si_code == os.CLD_EXITED
+    exited = ended is not None and ended.si_code == os.CLD_EXITED
     record = {
-        "exit": ended.si_status if exited else None,
-        "signal": None if exited else ended.si_status,
+        "exit": ended.si_status if ended and exited else None,
+        "signal": ended.si_status if ended and not exited else None,
         "reason": reason,
         "end": int(time.time()),
     }
@@ -590,7 +580,8 @@ def tend(job: Job, index: int, folder: Path, supervisor: int, confirm: int) -> N
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         started = start_script(job, index, folder, supervisor)
         if started:
-            os.write(confirm, b"1")
+            with contextlib.suppress(OSError):  # that supervisor may be dead already
+                os.write(confirm, b"1")
             os.close(confirm)
             record_exit(folder / f"exit.{index}", *started)
             while started[0].members():
@@ -722,6 +713,8 @@ class Supervisor:
                 log(f"{queued.job.task_id(index)}: {error}")
             task.update(record)
             self.note(queued, index, task, {**record, "state": RUNNING})
+        if task.boot != self.boot:  # the machine was restarted: these numbers are others' now
+            task.update({"pgid": 0, "tender": 0})
         cpus = min(queued.job.cpus, self.slots) if self.is_ours(task) else 0
         queued.live[index] = Live(queued, index, task, Group(task.pgid, task.ticks), cpus)
 
@@ -767,11 +760,9 @@ class Supervisor:
                 indices = from_ranges(rest.partition("@")[0]) or None
             except Refused:
                 indices = []
-            if job_id in self.known or job_id not in self.spool.ids():
-                if job_id in self.open:
-                    self.cancel(self.open[job_id], indices)
-                with contextlib.suppress(FileNotFoundError):
-                    (self.spool.orders / name).unlink()
+            if job_id in self.open:
+                self.cancel(self.open[job_id], indices)
+            (self.spool.orders / name).unlink()
 
     def cancel(self, queued: Queued, indices: Sequence[int] | None) -> None:
         chosen = set(queued.job.indices() if indices is None else indices)
@@ -851,7 +842,7 @@ class Supervisor:
         free = self.slots - sum(live.cpus for live in self.everything_live())
         for queued in list(self.open.values()):
             cpus = min(queued.job.cpus, self.slots)
-            if any(job_id in self.open for job_id in self.upstream(queued)):
+            if any(i in self.open and not self.open[i].ended() for i in queued.job.after):
                 continue
             while queued.waiting:
                 if free < cpus:
@@ -860,9 +851,6 @@ class Supervisor:
                     return self.stall(f"{queued.job.task_id(queued.waiting[0])} did not start")
                 queued.waiting.popleft()
                 free -= cpus
-
-    def upstream(self, queued: Queued) -> list[str]:
-        return [i for i in queued.job.after if i in self.open and not self.open[i].ended()]
 
     def launch(self, queued: Queued, index: int) -> bool:
         told, confirm = os.pipe()
@@ -911,13 +899,19 @@ def log(text: str) -> None:
 def acquire(spool: Spool) -> int | None:
     """The supervisor's lock, as a file descriptor; None when another holds it."""
     fd = os.open(spool.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    if lock_alone(fd):
+        return fd
+    os.close(fd)
+    return None
+
+
+def lock_alone(fd: int) -> bool:
     for _ in range(10):  # those who only look hold it for an instant
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
+            return True
         time.sleep(0.02)
-    os.close(fd)
-    return None
+    return False
 
 
 def is_supervised(spool: Spool) -> bool:
@@ -953,6 +947,7 @@ def serve(spool: Spool, lock: int, ready: int | None) -> None:
             return  # the spool was removed
         except OSError as error:
             log(f"will try again: {error}")
+            time.sleep(RETRY_S)
         if ready is not None:
             os.close(ready)
             ready = None
@@ -962,8 +957,31 @@ def serve(spool: Spool, lock: int, ready: int | None) -> None:
             supervisor.load()
             if all(q.ended() for q in supervisor.open.values()) and not os.listdir(spool.orders):
                 return
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_alone(lock):
+                return  # another took over meanwhile
         signal.sigtimedwait([signal.SIGCHLD], POLL_S)
+
+
+def detach(spool: Spool) -> int | None:
+    """Forks twice. In the daemon: a pipe to close once it is at work. In the caller: None, then."""
+    done, ready = os.pipe()
+    if pid := os.fork():
+        os.close(ready)
+        os.waitpid(pid, 0)
+        os.read(done, 1)
+        return None
+    os.setsid()
+    if os.fork():  # only a session's leader can ever get a terminal: it leaves
+        os._exit(0)
+    os.close(done)
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        out = os.open(spool.path / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        out = null
+    for source, target in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+    return ready
 
 
 def supervise(args: argparse.Namespace) -> int:
@@ -977,46 +995,29 @@ def supervise(args: argparse.Namespace) -> int:
         if args.foreground:
             raise Refused(f"{spool.path} has a supervisor already")
         return 0
-    if args.foreground:
-        serve(spool, lock, None)
+    ready = None
+    if not args.foreground and (ready := detach(spool)) is None:
         return 0
-    done, ready = os.pipe()
-    if os.fork():  # the parent, a session leader, leaves: no terminal can become the child's
-        os.close(ready)
-        os.read(done, 1)  # after its first look at the spool
-        return 0
-    os.close(done)
     try:
+        close_inherited([lock, *([] if ready is None else [ready])])
         serve(spool, lock, ready)
-    except BlockingIOError:
-        pass  # another took over while we were leaving
-    except Exception as error:
-        import traceback
-
-        log("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-        os._exit(1)
-    os._exit(0)
+    except Exception:
+        log(traceback.format_exc())  # nobody else would see it
+    if not args.foreground:
+        os._exit(0)
+    return 0
 
 
 def ensure_supervisor(spool: Spool) -> str:
     """Starts one unless one lives. Why that failed, or nothing."""
     if is_supervised(spool):
         return ""
+    # -I: neither the folder nor the variables of whoever submits decide what it imports.
     me = [sys.executable, "-I", os.path.abspath(__file__), "supervise", "--spool", str(spool.path)]
-    try:
-        with open(spool.path / "supervisor.log", "ab") as out:
-            done = subprocess.run(
-                me,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                cwd="/",
-            )
-    except OSError as error:
-        return f"no supervisor could be started: {error}"
+    done = subprocess.run(me, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
     if done.returncode:
-        return f"no supervisor could be started: see {spool.path}/supervisor.log"
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        return f"no supervisor could be started: {said[-1] if said else done.returncode}"
     return ""
 
 
@@ -1033,15 +1034,16 @@ def submit(args: argparse.Namespace) -> int:
     return 0
 
 
+SHOWN = ("state", "exit", "signal", "reason", "host", "pgid", "start", "end")
+
+
 def public(task: Task, now: float) -> dict[str, Any]:
     """What `stat` shows of a task: what is known of it."""
-    shown = ("state", "exit", "signal", "reason", "host", "pgid", "start", "end")
-    view = {k: v for k, v in asdict(task).items() if k in shown and v not in (None, "", 0)}
-    view.update({k: v for k in ("exit",) if (v := getattr(task, k)) is not None})
+    view = {key: getattr(task, key) for key in SHOWN}
+    view["elapsed"] = task.elapsed(now)
     if task.state == RUNNING and task.kill:
         view["reason"] = f"being ended: {task.kill}"
-    elapsed = task.elapsed(now)
-    return view if elapsed is None else {**view, "elapsed": elapsed}
+    return {key: value for key, value in view.items() if value not in (None, "")}
 
 
 def describe(spool: Spool, job: Job, notes: list[str]) -> dict[str, Any]:

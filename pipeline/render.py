@@ -299,7 +299,7 @@ def _check_paths(job: Job) -> list[str]:
 
 def _check_text(job: Job, text: str) -> None:
     problems = [
-        f"{job.name}: the placeholder {found} is left in the script. Give its value in the site file"
+        f"{job.name}: the placeholder {found} is left in the script. Set it in the site file"
         for found in sorted(set(_PLACEHOLDER.findall(text)))
     ]
     problems += [

@@ -175,18 +175,16 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     known = _profiles(raw, problems)
     decided = _sets(sets, raw, problems)
     overlay = merge(_overlay(known, profiles, flatten(decided), problems), decided)
-    if base is None:
-        validate.finish(_tidy(problems), str(path))
-        raise AssertionError("validate.finish raises when there are problems")
-    own = {part: raw.get(part, {}) for part in ("arms", "stages")}
+    own = {part: _mapping(raw.get(part)) for part in ("arms", "stages")}
     merged = merge(own, _only(overlay, *own))
     arms = _children(Arm, merged["arms"], "arms", problems)
     stages = _children(Stage, merged["stages"], "stages", problems)
     validate.build(ResourceSpec, overlay.get("resources", {}), "resources", problems)
-    validate.build(ResourceSpec, base.resources, "resources", problems)
-    if not problems:
+    validate.build(ResourceSpec, _mapping(raw.get("resources")), "resources", problems)
+    if base and not problems:
         _check(base, arms, stages, problems)
     validate.finish(_tidy(problems), str(path))
+    assert base is not None  # or there were problems
     return Loaded(path, base, arms, stages, tuple(profiles), overlay)
 
 

@@ -24,9 +24,6 @@ from pipeline.states import ACTIVE, RESUBMITTED, State
 from pipeline.track import JobStatus, Report, Tracker
 from pipeline.transport import Transport
 
-# A scheduler may still be taking in a submission whose command has already given up.
-ADOPT_AFTER_S = 10
-
 
 # What a run that goes on leaves alone.
 _KEPT = {State.COMPLETED, State.UNKNOWN, *ACTIVE}
@@ -304,7 +301,8 @@ class Engine:
         youngest = max(seconds(attempt.time) for _, attempt in waiting)
         found = self._find()
         if any(attempt.token not in found for _, attempt in waiting):
-            time.sleep(max(0.0, min(ADOPT_AFTER_S, youngest + ADOPT_AFTER_S - time.time())))
+            patience = self.scheduler.adopt_after_s
+            time.sleep(max(0.0, min(patience, youngest + patience - time.time())))
             found = self._find()
         for name, attempt in waiting:
             job_id = found.get(attempt.token) or self._from_receipts(name, attempt)

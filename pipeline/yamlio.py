@@ -20,7 +20,7 @@ MAX_DEPTH = 40
 MAX_NODES = 200_000  # a few lines of aliases can stand for billions of nodes
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class _Loader(_Base):  # type: ignore[misc]
@@ -43,12 +43,17 @@ class _Loader(_Base):  # type: ignore[misc]
         return mapping
 
 
+class _Dumper(_BaseDumper):  # type: ignore[misc]
+    """The safe dumper, quoting the text "1e-4", which `_Loader` would read as a number."""
+
+
 # YAML 1.1, which PyYAML reads, wants a dot in a float: 1e-4 would be the text "1e-4".
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
 # Dates, and sexagesimals such as 48:00:00 (172800), stay the text that was typed.
 _Loader.yaml_implicit_resolvers = {
     first: [

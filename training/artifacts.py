@@ -94,8 +94,8 @@ def check_model(directory: Path) -> dict[str, Any]:
 def tensor_shapes(directory: Path) -> dict[str, list[int]]:
     """Name and shape of each tensor in a directory's safetensors files, from their headers.
 
-    A file begins with the header's length (uint64, little-endian) and the header in JSON; ValueError
-    when it is shorter than its header says.
+    A file begins with the header's length (uint64, little-endian) and the header in JSON. Raises
+    ValueError when the file is not as long as its header says.
     """
     shapes: dict[str, list[int]] = {}
     for path in sorted(directory.glob("*.safetensors")):

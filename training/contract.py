@@ -173,7 +173,7 @@ def load_config(path: Path) -> Section:
     """Read a resolved configuration; BadInput when it is absent, not YAML or not a mapping."""
     remedy = "Render the study again, or name the right file with --config"
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)  # noqa: S506
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BadInput(f"{path} cannot be read: {reason}", remedy) from error
@@ -250,8 +250,9 @@ def publish_directory(target: Path) -> Iterator[Path]:
     """A temporary directory that becomes `target` whole, its files synced, or leaves no trace.
 
     An older `target` is moved aside first and removed last, so a crash loses at most its name.
+    What a crash leaves is cleared by the next attempt at the same target.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -261,7 +262,8 @@ def publish_directory(target: Path) -> Iterator[Path]:
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
         sync_directory(temporary)
-        old = target.with_name(f".{target.name}.{os.getpid()}.old")
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
         temporary.rename(target)

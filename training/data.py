@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,7 @@ def split_bounds(documents: int, split: tuple[float, ...]) -> list[tuple[int, in
     total = sum(split)
     ends = [0.0, *accumulate(share / total for share in split)]
     marks = [round(end * float(documents)) for end in ends]
-    return list(zip(marks[:-1], marks[1:], strict=True))
+    return list(pairwise(marks))
 
 
 def check_vocabulary(shards: list[Shard], vocab_size: int) -> None:

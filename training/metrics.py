@@ -113,7 +113,8 @@ def open_wandb(settings: Wandb, run_dir: Path, config: dict[str, Any]) -> WandbS
     parent = directory.parent if directory.name == "wandb" else directory
     parent.mkdir(parents=True, exist_ok=True)
     id_file = run_dir / "wandb_id.txt"
-    for attempt in dict.fromkeys((mode, "offline")):
+    attempts: list[Any] = list(dict.fromkeys((mode, "offline")))
+    for attempt in attempts:
         try:
             run_id = id_file.read_text().strip() if id_file.exists() else secrets.token_hex(4)
             run = wandb.init(

@@ -66,6 +66,7 @@ class Scheduler(Protocol):
 
     name: str
     extension: str  # of rendered scripts: .pbs, .sbatch, .sh
+    adopt_after_s: float  # how long after its command gave up a submission may still be taken in
 
     def submit_argv(self, submission: Submission) -> list[str]:
         """The command that submits a script."""
@@ -98,4 +99,5 @@ class Scheduler(Protocol):
         """Raises Unreachable or Rejected; a job that has already ended is no error."""
 
     def owner(self, receipt_id: str) -> tuple[str, int]:
-        """(job id, index) of the id that a task's own script wrote into its receipt's name."""
+        """(job id, index) of the id that a task's own script wrote into its receipt's name;
+        ("", 0) of an id that is not this scheduler's, such as that of a script run by hand."""

@@ -35,6 +35,7 @@ class Local:
 
     name = "local"
     extension = ".sh"
+    adopt_after_s = 2.0  # localq's `submit` does its work in a fraction of that, or never
 
     def __init__(
         self, spool: str = "", python: str = sys.executable, localq: str = str(LOCALQ)
@@ -99,7 +100,7 @@ class Local:
     def owner(self, receipt_id: str) -> tuple[str, int]:
         match = _ID.fullmatch(receipt_id)
         if not match:
-            raise ValueError(f"{receipt_id!r} is no id of the local queue, such as L12 or L12_7")
+            return "", 0
         return match[1], int(match[2] or 0)
 
 

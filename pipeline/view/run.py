@@ -120,25 +120,35 @@ def ending(engine: Engine, report: Report) -> None:
 
 
 def comparison(folder: Path) -> None:
-    """The table that analysis left: arms down, metrics across."""
+    """The table that analysis left: metrics down, arms across; all of it is in comparison.md."""
     path = folder / "comparison.json"
     try:
         found = json.loads(path.read_bytes())
         columns, rows = found["columns"], found["rows"]
-    except (OSError, ValueError, KeyError, TypeError):
+        arms = [str(row[columns[0]]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         click.echo(f"{path}: holds no comparison", err=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(str(column), justify="left" if column == columns[0] else "right")
-    for row in rows:
-        table.add_row(*(_figure(row.get(column)) for column in columns))
+    table.add_column("")
+    for arm in arms:
+        table.add_column(arm, justify="right")
+    for column in columns[1:]:
+        table.add_row(str(column), *(_figure(row.get(column)) for row in rows))
     out = console()
     out.print()
     out.print(table)
     for note in found.get("notes", []):
         out.print(f"  {note}", style="dim")
-    out.print()
+    out.print(f"\ncomparison: {_shown(path.with_suffix('.md'))}")
+
+
+def _shown(path: Path) -> str:
+    """A path as a user would type it: relative where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def _figure(value: Any) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import CorpusError
 from corpus.randomness import Draws
+from corpus.tokenizer import train
 from corpus.tokenizers import Tokenizer, load_tokenizer
 from corpus.variants import VARIANTS, make_variant
 from corpus.variants.patok import Patok, affix_forms, split_duplication
@@ -46,6 +47,22 @@ def test_text_and_atoms_survive(
             token for token in ids if token in tokens.atoms]
         assert 0 <= done.achieved <= done.attempted
         assert 0 <= done.contractions_achieved <= done.contractions_attempted
+
+
+def test_names_of_atoms_are_not_spellings(
+    tokenizer: Tokenizer, affixes: str, sample: list[str], tmp_path: Path
+) -> None:
+    """Where "<", "0" and "x" are in the vocabulary, "<0xE6>" could be cut like any other string."""
+    (tmp_path / "tokenizer.json").write_text(
+        train(iter([*sample, "< x > 0123456789ABCDEF " * 200]), 900, 1),
+        encoding="utf-8")
+    tokens = load_tokenizer(tmp_path)
+    assert tokens.segment("<0xE6>") is not None
+    ids = [2, *tokens.encode("Nagkita 漢 kami 字 sa bayan " * 9).tolist(), 1]
+    for document in range(20):
+        done = build("patok", tokens, affixes).expand(ids, Draws(0, document)).ids
+        assert [token for token in done if token in tokens.atoms] == [
+            token for token in ids if token in tokens.atoms]
 
 
 @settings(max_examples=60, deadline=None)

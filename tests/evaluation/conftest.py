@@ -62,8 +62,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=EOD,
         pad_token_id=0,
         bos_token_id=2,
+        tie_word_embeddings=False,
     )
-    Gemma3ForCausalLM(settings).save_pretrained(directory / "hf")
+    network = Gemma3ForCausalLM(settings)
+    with torch.no_grad():  # or each token would predict itself, whatever stands before it
+        network.get_input_embeddings().weight.mul_(0.02)
+    network.save_pretrained(directory / "hf")
     make_tokenizer().save(str(directory / "hf" / "tokenizer.json"))
     return directory
 
@@ -71,6 +75,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(model_dir: Path) -> LanguageModel:
     return load_model(model_dir / "hf")
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Documents with other alphabets than the tokenizer's merges know, and longer than a window."""
+    return TEXTS
 
 
 @pytest.fixture

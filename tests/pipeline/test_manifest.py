@@ -26,12 +26,10 @@ def small(tasks: str = "1-4") -> Manifest:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store, written = Store(tmp_path), small()
     with store.locked():
-        store.write(small())
-    assert store.read() == small() or store.read().jobs["cut_a"].states == {  # type: ignore[union-attr]
-        State.COMPLETED: "1-2", State.FAILED: "3", State.QUEUED: "4",
-    }  # fmt: skip
+        store.write(written)
+    assert store.read() == written
     text = store.path.read_text()
     assert "completed: 1-2" in text and "token: t0000001" in text
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import submit
 from pipeline.errors import Rejected, StateError, Unreachable
 from pipeline.schedulers.base import TaskReport
 from pipeline.states import State
@@ -17,11 +16,6 @@ from tests.pipeline.world import World
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "project with spaces")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "ADOPT_AFTER_S", 0)
 
 
 def submit_stages(world: World, *stages: str, **options: bool) -> list[str]:

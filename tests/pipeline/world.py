@@ -38,6 +38,7 @@ class FakeScheduler:
 
     name = "slurm"
     extension = ".sbatch"
+    adopt_after_s = 0.0
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[int, TaskReport]] = {}

@@ -88,13 +88,15 @@ def _pretrained(model: Model) -> Any:
     import transformers
 
     remedy = (
-        "Put the weights into the Hugging Face cache (hf download), set HF_TOKEN for a gated model, "
-        "or name a local directory in model.base"
+        "Put the weights into the Hugging Face cache (hf download; HF_TOKEN for a gated model), or "
+        "name a local directory in model.base"
     )
     try:
-        loaded, report = transformers.Gemma3ForCausalLM.from_pretrained(
+        # with loading info it returns a pair, which its annotation does not say
+        pair: Any = transformers.Gemma3ForCausalLM.from_pretrained(
             model.base, dtype=torch.float32, output_loading_info=True
         )
+        loaded, report = pair
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise BadInput(f"the weights of {model.base} cannot be loaded: {reason}", remedy) from error
@@ -138,6 +140,6 @@ def token_loss(model: Any, tokens: torch.Tensor) -> torch.Tensor:
 
     run: Callable[..., Any] = checkpoint
     total = torch.zeros((), device=hidden.device)
-    for h, t in zip(hidden.split(rows), targets.split(rows), strict=True):
+    for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
         total = total + run(piece, h, t, use_reentrant=False)
     return total / len(targets)

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +32,7 @@ from training.contract import (
 )
 from training.data import Corpus, open_corpus
 from training.hf import checkpoint
+from training.hf.guards import Stop, catch_signals, tell_out_of_memory
 from training.hf.model import (
     autocast,
     build_model,
@@ -46,13 +44,6 @@ from training.hf.model import (
 from training.metrics import JsonlSink, Sink, Status, open_wandb
 from training.resume import Position, refuse_other_run
 from training.settings import Settings, load_settings, parse_arguments
-
-
-@dataclass
-class Stop:
-    """Set by a signal; the loop looks at it after every step."""
-
-    signal: str = ""
 
 
 @dataclass
@@ -192,42 +183,6 @@ def main(argv: list[str]) -> Exit:
                 sink.close()
 
 
-@contextmanager
-def catch_signals() -> Iterator[Stop]:
-    """Let SIGTERM and SIGUSR1 (a walltime or a preemption coming) ask the loop to stop."""
-    stop = Stop()
-
-    def ask(number: int, _frame: object) -> None:
-        stop.signal = signal.Signals(number).name
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def tell_out_of_memory(settings: Settings) -> Iterator[None]:
-    """Turn torch's ways to run out of memory, on a GPU or not, into exit code 71."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        host = "can't allocate memory" in str(error)  # torch's CPU allocator has no class for it
-        if not (host or isinstance(error, torch.OutOfMemoryError | MemoryError)):
-            raise
-        micro = settings.batch.micro
-        remedy = (
-            f"Set batch.micro to {micro // 2}; the global batch stays {settings.batch.global_size}"
-            if micro > 1
-            else "Use a device with more memory; batch.micro is 1 already"
-        )
-        raise ProgramError(
-            Exit.OUT_OF_MEMORY, f"out of memory at micro-batch {micro}", remedy
-        ) from (error)
-
-
 def fit(run: Run) -> Exit:
     """The loop: steps, rows, validation, checkpoints, until max_steps or a signal."""
     train = run.settings.train
@@ -271,7 +226,7 @@ def learn(run: Run) -> tuple[float, float]:
     length = run.settings.model.seq_length + 1
     tokens = torch.from_numpy(run.corpus.train.batch(run.consumed, batch.global_size, length))
     total = torch.zeros((), device=run.device)
-    for micro in tokens.split(batch.micro):
+    for micro in torch.split(tokens, batch.micro):
         with autocast(run.precision, run.device):
             loss = token_loss(run.model, micro.to(run.device)) / batch.accumulation
         torch.autograd.backward(loss)
@@ -356,7 +311,8 @@ def finish(run: Run) -> Exit:
     """Write final/ in Hugging Face format with its tokenizer, then say that it is done."""
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
     final = run.settings.train.checkpoint_dir / "final"
     with publish_directory(final) as directory:
         run.model.save_pretrained(directory)

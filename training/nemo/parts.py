@@ -94,8 +94,9 @@ class RowsAndSignals(Callback):  # type: ignore[misc]
         if stop:
             self.stopped_by = self.stopped_by or "signal"
             trainer.should_stop = True
-        last = step == trainer.max_steps and step % self.settings.train.checkpoint_every
-        if stop or last:
+        # The checkpoint callback's own turn comes after this one, at every multiple.
+        due = step % self.settings.train.checkpoint_every == 0
+        if (stop or step == trainer.max_steps) and not due:
             keeper = trainer.checkpoint_callback
             keeper._save_last_checkpoint(trainer, keeper._monitor_candidates(trainer))
 

@@ -18,7 +18,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,28 +28,12 @@ if __package__ in (None, ""):  # started by path: its own folder must not shadow
 from training.contract import BadInput, Exit, ProgramError, run_program, write_atomic
 from training.data import Shard, check_vocabulary, open_shard, resolve_prefixes, split_bounds
 from training.metrics import Status
+from training.nemo.plan import check_supported, dry_run, tokens_of
 from training.resume import Position, refuse_other_run
 from training.settings import Settings, load_settings, parse_arguments
 
 PINS = {"nemo_toolkit": "2.5.3", "megatron-core": "0.14.0"}
-VOCABULARY = 262_144  # of NeMo's Gemma3Config1B, which cannot be changed
-PARAMETERS = 999_885_952
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
-
-
-def check_supported(settings: Settings) -> None:
-    """BadInput for what this recipe cannot do, before a GPU is touched."""
-    facts = []
-    if settings.model.init != "weights":
-        facts.append("model.init is random, and NeMo starts from weights only (train.backend hf)")
-    if settings.model.vocab_size != VOCABULARY:
-        facts.append(f"model.vocab_size is {settings.model.vocab_size}, not {VOCABULARY}")
-    if settings.train.precision == "fp32":
-        facts.append("train.precision is fp32, not bf16-mixed")
-    if settings.batch.nodes > 1:
-        facts.append(f"resources.nodes is {settings.batch.nodes}, and one node is supported")
-    if facts:
-        raise BadInput("; ".join(facts), "Correct the study, or train with the hf back end")
 
 
 def check_versions() -> None:
@@ -67,60 +50,8 @@ def check_versions() -> None:
         wanted = " ".join(f"{name}=={pin}" for name, pin in PINS.items())
         raise BadInput(
             f"this environment has {told}",
-            f"Run inside the container of training/nemo/setup/setup_enroot.sh, or pip install {wanted}",
+            f"Use the container of training/nemo/setup/setup_enroot.sh, or pip install {wanted}",
         )
-
-
-def dry_run(settings: Settings) -> dict[str, Any]:
-    """Every value that training would use, and what follows from them."""
-    train, batch, rate = settings.train, settings.batch, settings.schedule
-    marks = (0, rate.warmup_steps, (rate.warmup_steps + rate.max_steps) // 2, rate.max_steps)
-    data: dict[str, Any] = {"path": str(settings.data.path), "split": list(settings.data.split)}
-    try:
-        shards = [open_shard(p) for p in resolve_prefixes(settings.data.path, settings.data.chunks)]
-        data["prefixes"] = {str(shard.prefix): tokens_of(shard) for shard in shards}
-        data["tokens"] = sum(data["prefixes"].values())
-        data["passes"] = round(settings.tokens_per_step * train.max_steps / data["tokens"], 3)
-    except BadInput as problem:
-        data["problem"] = str(problem)
-    return {
-        "config": str(settings.config_path),
-        "seed": settings.seed,
-        "model": {"base": settings.model.base, "init": "weights", "parameters": PARAMETERS}
-        | {"seq_length": settings.model.seq_length, "vocab_size": settings.model.vocab_size},
-        "optimizer": {"name": "adamw", **asdict(settings.optimizer)},
-        "learning_rate_at": {str(step): rate(step) for step in marks},
-        "global_batch_size": batch.global_size,
-        "micro_batch_size": batch.micro,
-        "devices": batch.world,
-        "accumulation": batch.accumulation,
-        "tokens_per_step": settings.tokens_per_step,
-        "total_tokens": settings.tokens_per_step * train.max_steps,
-        "logits_bytes_fp32": batch.micro
-        * settings.model.seq_length
-        * settings.model.vocab_size
-        * 4,
-        "precision": "bf16-mixed",
-        "tensor_parallel": 1,
-        "pipeline_parallel": 1,
-        "max_steps": train.max_steps,
-        "checkpoint_every": train.checkpoint_every,
-        "checkpoints": train.max_steps // train.checkpoint_every,
-        "validate_every": train.validate_every,
-        "validations": train.max_steps // train.validate_every,
-        "validate_batches": train.validate_batches,
-        "log_every": train.log_every,
-        "log_points": train.max_steps // train.log_every,
-        "checkpoint_dir": str(train.checkpoint_dir),
-        "keep_checkpoints": train.keep_checkpoints,
-        "data": data,
-        "wandb": {key: str(value) for key, value in asdict(settings.wandb).items()},
-    }
-
-
-def tokens_of(shard: Shard) -> int:
-    """Tokens of a prefix: its weight in the blend."""
-    return int(shard.lengths.sum(dtype="int64"))
 
 
 def main(argv: list[str]) -> Exit:
@@ -150,35 +81,54 @@ def setup(settings: Settings, argv: list[str]) -> list[Shard]:
     Only the first process does the work: the others are started by it, or wait for it.
     """
     shards = [open_shard(p) for p in resolve_prefixes(settings.data.path, settings.data.chunks)]
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return shards
-    check_vocabulary(shards, settings.model.vocab_size)
-    if not all(split_bounds(shard.documents, settings.data.split)[1][1] for shard in shards):
-        raise BadInput("a chunk has no documents to train on", "Split the corpus into fewer chunks")
-    root = settings.train.checkpoint_dir
-    root.mkdir(parents=True, exist_ok=True)
-    identity = settings.identity() | {"data.tokens": sum(tokens_of(shard) for shard in shards)}
+    record = settings.train.checkpoint_dir / "run.json"
     steps = settings.train.max_steps
-    record = root / "run.json"
+    before = None
     if record.exists():
         before = Position(**json.loads(record.read_text(encoding="utf-8")))
-        refuse_other_run(before, identity, steps)
-        if before.step >= steps:
-            print(f"{root} is trained to step {before.step}; nothing to do")
-            return []
-    write_atomic(record, json.dumps(vars(Position(0, 0, steps, identity)), indent=1) + "\n")
-    if not (root / "base").is_dir():
-        # A process of its own: the import leaves Megatron's global state behind.
-        alone = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
-        command = [sys.executable, __file__, *argv, "--import-base"]
-        done = subprocess.run(command, env=alone, check=False)
-        if done.returncode:
-            raise ProgramError(
-                Exit(done.returncode) if done.returncode in list(Exit) else Exit.FAILED,
-                f"the weights of {settings.model.base} were not imported",
-                "Set HF_TOKEN, put the weights into the Hugging Face cache, and see above",
-            )
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        check_data(settings, shards)
+        identity = settings.identity() | {"data.tokens": sum(map(tokens_of, shards))}
+        if before:
+            refuse_other_run(before, identity, steps)
+        if before is None or before.step < steps:
+            here = Position(0, 0, steps, identity)
+            write_atomic(record, json.dumps(vars(here), indent=1) + "\n")
+            convert_base(settings, argv)
+    if before and before.step >= steps:
+        print(f"{record.parent} is trained to step {before.step}; nothing to do")
+        return []
     return shards
+
+
+def check_data(settings: Settings, shards: list[Shard]) -> None:
+    """BadInput for data that Megatron would choke on later, with less to say."""
+    check_vocabulary(shards, settings.model.vocab_size)
+    for shard in shards:
+        train, validation, _ = split_bounds(shard.documents, settings.data.split)
+        if train[0] == train[1] or validation[0] == validation[1]:
+            raise BadInput(
+                f"{shard.prefix} has too few documents ({shard.documents}) for train.split",
+                "Split the corpus into fewer chunks",
+            )
+
+
+def convert_base(settings: Settings, argv: list[str]) -> None:
+    """Run `--import-base` unless its result is there.
+
+    In a process of its own, for the import leaves Megatron's global state behind.
+    """
+    if (settings.train.checkpoint_dir / "base").is_dir():
+        return
+    alone = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER)}
+    command = [sys.executable, __file__, *argv, "--import-base"]
+    code = subprocess.run(command, env=alone, check=False).returncode
+    if code:
+        raise ProgramError(
+            Exit(code) if code in list(Exit) else Exit.FAILED,
+            f"the weights of {settings.model.base} were not imported",
+            "Set HF_TOKEN, put the weights into the Hugging Face cache, and see above",
+        )
 
 
 def import_base(settings: Settings) -> None:
@@ -252,6 +202,7 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
         save_top_k=train.keep_checkpoints,
         save_last=True,
         save_optim_on_train_end=True,
+        enable_version_counter=False,  # AutoResume looks for names that end in -last
     )
     return {
         "model": llm.Gemma3Model(

@@ -1,0 +1,155 @@
+"""The same study, the same commands, on every scheduler: this machine, PBS, Slurm."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.clusters import Project, end_group, site_yaml
+
+EVERYTHING = sorted(
+    ["make 1", "tell 1", "fit_a 1", "fit_b 1"] + [f"cut_{a} {t}" for a in "ab" for t in range(1, 5)]
+)
+
+
+@pytest.fixture(params=["local", "pbs", "slurm"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    folder = tmp_path / "a project's folder, é"
+    env: dict[str, str] = {}
+    if request.param == "pbs":
+        env = request.getfixturevalue("pbs_env")
+    elif request.param == "slurm":
+        env = request.getfixturevalue("slurm_env")
+        # Slurm takes no quote in a path that a directive names.
+        folder = Path(request.getfixturevalue("slurm_folder")) / "a project, é"
+    return Project(folder, site_yaml(request.param, folder), env)
+
+
+def scheduler_of(project: Project) -> str:
+    found = re.search(r"scheduler: (\w+)", (project.root / "sites/default.yaml").read_text())
+    assert found
+    return found[1]
+
+
+def completed(states: dict[str, dict[str, str]]) -> bool:
+    return all(set(tasks) == {"completed"} for tasks in states.values())
+
+
+def test_a_study_runs_to_its_end_each_task_once(project: Project) -> None:
+    out = project.run("run", "--interval", "0.5")
+    assert "tell: completed 1/1" in out
+    found = project.status("cut_a")
+    details = found["jobs"][0]["details"]
+    assert [d["evidence"] for d in details] == ["receipt"] * 4
+    assert all(d["host"] and d["output"] for d in details)
+    assert project.ran() == EVERYTHING
+    assert project.status()["scheduler_calls"] == 0, "receipts tell it all"
+    assert "is complete" in project.run("submit", "make", code=2)
+    project.run("run")
+    assert project.ran() == EVERYTHING
+
+
+def test_a_failure_is_explained_and_only_it_is_run_again(project: Project) -> None:
+    project.control("exit_cut_a_3", "7")
+    project.run("submit", "all")
+    states = project.wait(lambda s: "planned" not in s["tell"] and "blocked" in s["tell"])
+    assert states["cut_a"] == {"completed": "1-2,4", "failed": "3"}
+    assert states["fit_a"] == {"blocked": "1"} and states["fit_b"] == {"completed": "1"}
+    why = project.run("why", "cut_a", "3")
+    assert "exit code 7" in why and "told to fail" in why
+    assert "cut_a" in project.run("why", "fit_a") and "task 3 of 4" in project.run("why", "fit_a")
+    assert "told to fail" in project.run("logs", "cut_a", "--failed")
+    assert project.run("status", code=1)
+    (project.root / "control/exit_cut_a_3").unlink()
+    plan = project.run("resubmit", "--failed", "--dry-run")
+    assert [line.split()[2] for line in plan.splitlines()] == ["cut_a", "fit_a", "tell"]
+    project.run("resubmit", "--failed")
+    project.wait(completed)
+    assert project.ran() == EVERYTHING, "every task succeeded exactly once"
+
+
+def test_two_scattered_failures_become_a_dense_array(project: Project) -> None:
+    for task in (1, 4):
+        project.control(f"exit_cut_b_{task}", "1")
+    project.run("submit", "make", "cut")
+    project.wait(lambda s: s["cut_b"] == {"completed": "2-3", "failed": "1,4"})
+    for task in (1, 4):
+        (project.root / f"control/exit_cut_b_{task}").unlink()
+    project.run("resubmit", "cut_b", "--failed")
+    project.wait(lambda s: s["cut_b"] == {"completed": "1-4"})
+    assert project.ran().count("cut_b 2") == 1
+
+
+def test_cancel_ends_what_runs_and_what_waits(project: Project) -> None:
+    project.control("sleep_make", "100")
+    project.run("submit", "all")
+    project.wait(lambda s: s["make"] == {"running": "1"})
+    assert "is active" in project.run("submit", "make", code=2)
+    out = project.run("cancel", "--all")
+    assert out.index("tell") < out.index("make")
+    states = project.wait(lambda s: all(set(t) == {"cancelled"} for t in s.values()))
+    assert states["cut_a"] == {"cancelled": "1-4"}
+    assert project.ran() == []
+    (project.root / "control/sleep_make").unlink()
+    project.run("run", "--interval", "0.5")
+    assert project.ran() == EVERYTHING
+
+
+def test_a_job_over_its_walltime_is_a_timeout(project: Project) -> None:
+    project.control("sleep_make", "200")
+    options = ("--profile", "short")
+    project.run("submit", "make", *options)
+    project.wait(lambda s: "timeout" in s["make"], *options, seconds=150)
+    assert "walltime" in project.run("why", "make", *options)
+
+
+def test_a_job_that_everyone_forgot_is_lost_not_completed(project: Project) -> None:
+    project.run("submit", "make")
+    project.wait(completed_make)
+    shutil.rmtree(project.root / "jobs/small/receipts/make")
+    shutil.rmtree(project.root / "jobs/small/local", ignore_errors=True)
+    states = project.states()
+    assert states["make"] == {"unknown": "1"}
+    time.sleep(5)
+    assert project.states()["make"] == {"lost": "1"}
+    assert "resubmit" in project.run("why", "make")
+
+
+def completed_make(states: dict[str, dict[str, str]]) -> bool:
+    return states["make"] == {"completed": "1"}
+
+
+def test_a_script_run_by_hand_is_followed(project: Project) -> None:
+    paths = project.run("render", "make").split("\n")
+    script = project.root / paths[0]
+    import subprocess
+
+    submit = {"pbs": "qsub", "slurm": "sbatch", "local": "bash"}[scheduler_of(project)]
+    subprocess.run([submit, str(script)], env=project.env, cwd=project.root, check=True)
+    project.wait(completed_make)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kill_9_at_any_moment_loses_and_doubles_nothing(project: Project, seed: int) -> None:
+    chance = random.Random(f"{seed}")
+    for _ in range(5):
+        command = chance.choice([("submit", "all"), ("submit", "all"), ("status",)])
+        process = project.start(*command)
+        time.sleep(chance.uniform(0.1, 1.2))
+        end_group(process)
+        project.run("status", code=None)
+    project.run("run", "--interval", "0.5")
+    assert project.ran() == EVERYTHING, "each task ran, and ran once"
+
+
+def test_two_commands_at_once_submit_everything_once(project: Project) -> None:
+    both = [project.start("submit", "all") for _ in range(2)]
+    codes = sorted(process.wait(120) for process in both)
+    assert codes == [0, 0], [p.communicate() for p in both]
+    project.wait(completed)
+    assert project.ran() == EVERYTHING

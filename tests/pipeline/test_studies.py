@@ -1,0 +1,362 @@
+"""The studies that ship: they load, they plan, and they say what their documents say."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from pipeline import plan, site, study, yamlio
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["filipino-cpt", "efcamdat-ilm", "marco-lora", "socratic-t5", "wiki-curriculum"]
+SITES = {name: site.load(ROOT, name) for name in ("example-pbs", "example-slurm")}
+RAW = {name: yamlio.load(ROOT / f"studies/{name}.yaml") for name in NAMES}
+PROFILES = [(name, profile) for name in NAMES for profile in RAW[name]["profiles"]]
+
+
+@functools.cache
+def made(name, *profiles, at="example-pbs", sets=()):
+    return plan.make(study.load(ROOT / f"studies/{name}.yaml", profiles, sets), SITES[at])
+
+
+@functools.cache
+def parameters(name, *profiles, arm=""):
+    loaded = study.load(ROOT / f"studies/{name}.yaml", profiles)
+    return yamlio.flatten(loaded.parameters(arm))
+
+
+def test_these_are_all():
+    assert sorted(NAMES) == sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("at", SITES)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_plans_on_the_example_sites(name, at):
+    jobs = made(name, at=at).jobs
+    assert jobs[0].config["job"]["study"] == name
+    assert all("${" not in repr((job.config, job.argv, job.outputs)) for job in jobs)
+
+
+@pytest.mark.parametrize("at", SITES)
+@pytest.mark.parametrize(("name", "profile"), PROFILES, ids=[f"{n}@{p}" for n, p in PROFILES])
+def test_each_profile_plans_alone_and_says_what_it_is_for(name, profile, at):
+    jobs = made(name, profile, at=at).jobs
+    assert {job.state_dir for job in jobs} == {f"jobs/{name}@{profile}"}
+    assert len(RAW[name]["profiles"][profile]["summary"]) > 10
+
+
+@pytest.mark.parametrize(("name", "profile"), PROFILES, ids=[f"{n}@{p}" for n, p in PROFILES])
+def test_a_profile_changes_exactly_the_keys_it_names(name, profile):
+    overlay = RAW[name]["profiles"][profile]
+    for arm in ("", *RAW[name].get("arms", {})):
+        before, after = parameters(name, arm=arm), parameters(name, profile, arm=arm)
+        of_arm = overlay.get("arms", {}).get(arm, {}).get("parameters", {})
+        named = yamlio.flatten(yamlio.merge(overlay.get("parameters", {}), of_arm))
+        changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        assert changed <= set(named)
+        assert {key: after[key] for key in named} == named
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_demo_fits_a_small_machine(name):
+    for job in made(name, "demo").jobs:
+        assert (job.resources.gpus, job.resources.cpus, job.resources.nodes) == (0, 1, 1)
+        assert job.resources.mem_bytes <= 3 * 10**9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_its_claims_and_decisions_in_full(name):
+    claims = RAW[name].get("claims", [])
+    assert all({"id", "says"} <= set(c) <= {"id", "says", "line", "expression"} for c in claims)
+    assert len({c["id"] for c in claims}) == len(claims)
+    assert all(set(d) == {"what", "why"} for d in RAW[name]["decisions"])
+    arms = {None, *RAW[name].get("arms", {})}
+    assert all(e.get("arm") in arms and e["metric"] for e in RAW[name]["expectations"])
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_it_says_at_its_top_that_its_programs_are_not_there_yet(name):
+    top = (ROOT / f"studies/{name}.yaml").read_text("utf-8").split("study:")[0].replace("\n# ", " ")
+    assert "not there yet" in top
+    assert "What works today: `pipeline plan`, `pipeline check` and `pipeline render`" in top
+
+
+# 001: the main plan's tables.
+
+PLAN = [
+    ("Base model", "model.base", "google/gemma-3-1b-pt"),
+    ("Sequence length", "model.seq_length", 2048),
+    ("Vocab size", "tokenizer.vocab_size", 262144),
+    ("Optimizer", "optimizer.name", "adamw"),
+    ("Learning rate", "optimizer.lr", 1e-4),
+    ("Min learning rate", "optimizer.min_lr", 1e-5),
+    ("Warmup steps", "optimizer.warmup_steps", 500),
+    ("Weight decay", "optimizer.weight_decay", 0.1),
+    ("Gradient clipping", "optimizer.clip", 1.0),
+    ("Precision", "train.precision", "bf16-mixed"),
+    ("Global batch size", "batch.global", 256),
+    ("Micro batch size", "batch.micro", 2),
+    ("Max steps", "train.max_steps", 10000),
+    ("Checkpoint interval", "train.checkpoint_every", 1000),
+    ("Validation interval", "train.validate_every", 500),
+    ("Log interval", "train.log_every", 10),
+    ("--language", "corpus.language", "fil"),
+    ("--output", "corpus.file", "data/corpora/seapile-v2-filipino.jsonl"),
+    ("--output-dir", "corpus.chunk_dir", "data/chunks"),
+    ("--num-chunks", "corpus.chunks", 20),
+    ("WandB project", "wandb.project", "gemma3-seapile-cpt"),
+    ("--benchmarks", "evaluate.benchmarks", ["pacute", "hierarchical"]),
+    ("--eval-mode", "evaluate.mode", "both"),
+    ("--results-dir", "analyze.results_dir", "results"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), [c[1:] for c in PLAN], ids=[c[0] for c in PLAN])
+@pytest.mark.parametrize("arm", ["vanilla", "stochastok", "patok"])
+def test_the_main_study_holds_the_plan_s_table(arm, key, value):
+    found = yamlio.flatten(made("filipino-cpt").job(f"train_{arm}").config["parameters"])[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+TOKENIZATION = {
+    "vanilla": {"name": "vanilla"},
+    "stochastok": {"name": "stochastok", "expand_prop": 0.1},
+    "patok": {
+        "name": "patok", "contract_prop": 0.9, "expand_prop": 0.1, "affix_awareness": 0.95,
+        "affix_awareness_if_overlap": 0.75, "num_toks_to_cont": [2, 3, 4],
+        "contract_prob": [0.35, 0.35, 0.3], "affix_dir": "data/affixes",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arm", TOKENIZATION)
+def test_the_main_study_s_tokenisation_is_the_plan_s(arm):
+    config = made("filipino-cpt").job(f"preprocess_{arm}").config["parameters"]
+    assert config["variant"] == TOKENIZATION[arm]
+
+
+OUTPUTS = [
+    ("vanilla", "baseline", "/workspace/data/processed/vanilla/seapile"),
+    ("stochastok", "stochastok", "/workspace/data/processed/stochastok/seapile"),
+    ("patok", "patok", "/workspace/data/processed/patok/seapile"),
+]
+
+
+@pytest.mark.parametrize(("arm", "run", "data"), OUTPUTS, ids=[c[0] for c in OUTPUTS])
+def test_the_main_study_s_paths_and_run_names_are_the_plan_s(arm, run, data):
+    config = made("filipino-cpt").job(f"train_{arm}").config
+    train = config["parameters"]["train"]
+    assert train["checkpoint_dir"] == f"/logs/checkpoints/gemma3-1b-{run}"
+    assert config["parameters"]["wandb"]["name"] == f"gemma3-1b-{run}"
+    assert f"{config['paths']['project']}/{train['data_path']}" == data
+
+
+def test_the_main_study_s_hardware_is_the_plan_s():
+    job = made("filipino-cpt").job("train_patok")
+    batch = job.config["parameters"]["batch"]
+    assert job.resources.gpus * job.resources.nodes == 8
+    assert batch["global"] / (8 * batch["micro"]) == 16
+
+
+EXPECTED = [
+    ("vanilla", [40, 50], [30, 40]), ("stochastok", [50, 65], [45, 55]), ("patok", [60, 70], [55, 70]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arm", "affixation", "level2"), EXPECTED, ids=[c[0] for c in EXPECTED])
+def test_the_main_study_expects_what_the_plan_expects(arm, affixation, level2):
+    rows = {(e["arm"], e["metric"]): e["range"] for e in RAW["filipino-cpt"]["expectations"]}
+    assert rows[arm, "pacute.affixation"] == affixation
+    assert rows[arm, "hierarchical.level2"] == level2
+
+
+# 000: levels, steps, order.
+
+LEVELS = [
+    ("C1", 10006, 160096, 10000, (2, 3)),
+    ("B2", 40238, 643808, 20000, (4, 5)),
+    ("B1", 116539, 1864624, 30000, (6, 8)),
+    ("A2", 215344, 3445504, 40000, (8, 10)),
+    ("A1", 341155, 5458480, 50000, (10, 12)),
+    ("GENERAL", 723282, 11572512, 60000, (12, 14.4)),
+]
+
+
+@pytest.mark.parametrize(("level", "documents", "examples", "steps", "hours"), LEVELS)
+def test_a_level_of_efcamdat(level, documents, examples, steps, hours):
+    rank = [row[0] for row in LEVELS].index(level) + 1
+    job = made("efcamdat-ilm").job(f"train{rank}_{level}")
+    found = job.config["parameters"]
+    assert found["level"] == {"name": level, "documents": documents, "examples": examples}
+    assert (found["train"]["max_steps"], job.hours) == (steps, hours)
+    assert found["train"]["checkpoint_dir"].endswith(f"/experiments/efcamdat_{level}_ilm")
+
+
+def test_efcamdat_trains_in_order_each_behind_the_gate_of_the_one_before():
+    done = made("efcamdat-ilm")
+    for rank, (level, *_) in enumerate(LEVELS, 1):
+        needs = {up.job for up in done.job(f"train{rank}_{level}").upstream}
+        before = {f"accept{rank - 1}_{LEVELS[rank - 2][0]}"} if rank > 1 else set()
+        assert needs == {f"mask_{level}", *before}
+        assert [up.job for up in done.job(f"accept{rank}_{level}").upstream] == [f"train{rank}_{level}"]
+        checks = done.job(f"accept{rank}_{level}").config["gate"]
+        assert len(checks) == 6
+        assert {"id": "perplexity", "metric": "eval/perplexity", "below": 50} in checks
+
+
+def test_efcamdat_masks_wait_for_no_training():
+    done = made("efcamdat-ilm")
+    assert all(
+        [up.job for up in done.job(f"mask_{level}").upstream] == ["extract"] for level, *_ in LEVELS
+    )
+
+
+def test_efcamdat_evaluates_every_model_on_every_level():
+    assert sum(job.tasks for job in made("efcamdat-ilm").select(["evaluate"])) == 30
+
+
+EFCAMDAT = [
+    ("optimizer.lr", 5e-5), ("optimizer.weight_decay", 0.0), ("optimizer.eps", 1e-8),
+    ("optimizer.clip", 1.0), ("batch.train", 8), ("batch.seq_length", 256), ("batch.accumulation", 1),
+    ("validate.examples", 500), ("validate.every", 360), ("validate.patience", 10),
+    ("mask.examples_per_document", 16), ("mask.probability.word", 0.03), ("model.base", "gpt2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), EFCAMDAT, ids=[c[0] for c in EFCAMDAT])
+def test_efcamdat_s_shared_values(key, value):
+    assert parameters("efcamdat-ilm", arm="C1")[key] == value
+
+
+REMEDIES = [
+    ("small-gpu", {"batch.train": 4, "batch.accumulation": 2}),
+    ("short-sequences", {"batch.seq_length": 128}),
+    ("steady", {"optimizer.lr": 2.5e-5, "optimizer.clip": 0.5}),
+    ("underfit", {"optimizer.lr": 1e-4, "train.max_steps": 15000}),
+    ("slow", {"batch.loader_workers": 8}),
+    ("demo", {"train.max_steps": 20}),
+]
+
+
+@pytest.mark.parametrize(("profile", "values"), REMEDIES, ids=[c[0] for c in REMEDIES])
+def test_efcamdat_s_remedies(profile, values):
+    found = parameters("efcamdat-ilm", profile, arm="C1")
+    assert {key: found[key] for key in values} == values
+
+
+# 002: profiles of GPUs and scenarios.
+
+MARCO = [
+    ((), {"optimizer.lr": 2e-4, "optimizer.weight_decay": 0.01, "optimizer.warmup_ratio": 0.03}),
+    ((), {"schedule.epochs": 3, "schedule.eval_every": 100, "schedule.save_every": 500}),
+    (("t4",), {"batch.train": 1, "batch.eval": 1, "batch.accumulation": 8}),
+    (("l4",), {"batch.train": 3, "batch.eval": 4, "batch.accumulation": 3}),
+    (("a100",), {"batch.train": 2, "batch.eval": 3, "batch.accumulation": 4}),
+    (("debug",), {"schedule.epochs": 1, "schedule.eval_every": 10, "schedule.save_every": 50}),
+    (("debug",), {"schedule.log_every": 5}),
+    (("quick",), {"schedule.epochs": 1, "schedule.eval_every": 50, "schedule.save_every": 200}),
+    (("production",), {"schedule.epochs": 3, "schedule.log_every": 10}),
+    (("memory-constrained",), {"batch.train": 1, "batch.accumulation": 16}),
+    (("memory-constrained",), {"memory.gradient_checkpointing": True, "memory.pin_memory": False}),
+    (("high-performance",), {"batch.train": 4, "batch.accumulation": 2, "memory.pin_memory": True}),
+    (("high-performance",), {"memory.gradient_checkpointing": False}),
+    (("conservative",), {"optimizer.lr": 1e-4, "optimizer.warmup_ratio": 0.05}),
+    (("aggressive",), {"optimizer.lr": 5e-4, "optimizer.weight_decay": 0.001}),
+    (("t4", "debug", "conservative"), {"batch.train": 1, "schedule.epochs": 1, "optimizer.lr": 1e-4}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("profiles", "values"), MARCO)
+def test_marco_s_profiles(profiles, values):
+    found = parameters("marco-lora", *profiles)
+    assert {key: found[key] for key in values} == values
+
+
+CONFLICTS = [("t4", "l4"), ("debug", "quick"), ("conservative", "aggressive"), ("a100", "t4")]
+
+
+@pytest.mark.parametrize("pair", CONFLICTS, ids=["+".join(p) for p in CONFLICTS])
+def test_marco_s_profiles_that_exclude_each_other(pair):
+    with pytest.raises(study.ConfigError) as caught:
+        made("marco-lora", *pair)
+    assert all(repr(name) in str(caught.value) for name in pair)
+
+
+def test_marco_generates_in_shards_and_asks_by_level():
+    done = made("marco-lora")
+    assert (done.job("questions").tasks, done.job("generate").tasks) == (6, 20)
+    assert made("marco-lora", sets=("generate.shards=50",)).job("generate").tasks == 50
+    levels = done.job("generate").config["parameters"]["generate"]["levels"]
+    assert list(levels) == ["A1", "A2", "B1", "B2", "C1", "C2"]
+    assert (levels["A1"]["max_new_tokens"], levels["C2"]["temperature"]) == (150, 0.8)
+
+
+def test_marco_s_gate_holds_the_plan_s_counts():
+    checks = {c["id"]: c for c in made("marco-lora").job("merge").config["gate"]}
+    counts = [checks[key]["is"] for key in ("responses", "authentic", "conversations", "templates")]
+    assert counts == [17142, 771, 17913, 0]
+    assert sum(checks["quotas"]["is"].values()) == 17913
+    assert checks["lineage"]["differ"][0] != checks["lineage"]["differ"][1]
+
+
+# 003: three models, two revisions.
+
+REVISIONS = [
+    ("initial", (1e-4, 8, 8, 2, 500, 0.0, "fp32", 5, 0.001, "adamw_torch")),
+    ("final", (5e-5, 32, 64, 1, 0, 0.06, "bf16", 10, 0.0, "adamw_torch_fused")),
+    ("", (5e-5, 32, 64, 1, 0, 0.06, "bf16", 10, 0.0, "adamw_torch_fused")),
+]
+KEYS = [
+    "optimizer.lr", "batch.train", "batch.eval", "batch.accumulation", "optimizer.warmup_steps",
+    "optimizer.warmup_ratio", "precision.mode", "early_stopping.patience",
+    "early_stopping.threshold", "optimizer.name",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("profile", "values"), REVISIONS, ids=["initial", "final", "none"])
+def test_socratic_s_revisions(profile, values):
+    found = parameters("socratic-t5", *filter(None, [profile]), arm="t5-base")
+    assert tuple(found[key] for key in KEYS) == values
+    assert len(RAW["socratic-t5"]["revisions"]["final"]["changes"]) == 9
+
+
+MODELS = [
+    ("flan-t5-small", "google/flan-t5-small"), ("flan-t5-base", "google/flan-t5-base"),
+    ("t5-base", "t5-base"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arm", "base"), MODELS, ids=[c[0] for c in MODELS])
+def test_socratic_s_models(arm, base):
+    found = parameters("socratic-t5", arm=arm)
+    assert (found["model.base"], found["lora.r"], found["lora.alpha"]) == (base, 16, 32)
+    ffn = {"wi"} if arm == "t5-base" else {"wi_0", "wi_1"}
+    assert set(found["lora.target_modules"]) == {"q", "k", "v", "o", "wo", *ffn}
+
+
+# 004: nine stages.
+
+CURRICULUM = [
+    (0, 64, 256, 11.3), (2000, 128, 128, 7.0), (4000, 256, 64, 3.5), (8000, 512, 32, 1.5),
+    (12000, 768, 21, 1.0), (18000, 1024, 16, 0.7), (25000, 1536, 10, 0.5), (35000, 2048, 8, 0.4),
+    (50000, 2048, 8, 0.3),
+]  # fmt: skip
+
+
+def test_the_curriculum_is_the_plan_s_in_its_own_form():
+    found = made("wiki-curriculum").job("train_curriculum").config["parameters"]
+    keys = ("step", "seq_len", "batch_size", "lr_scale")
+    assert found["curriculum_stages"] == [dict(zip(keys, row, strict=True)) for row in CURRICULUM]
+    ends = [row[0] for row in CURRICULUM[1:]] + [found["train"]["max_steps"]]
+    examples = sum((end - row[0]) * row[2] for row, end in zip(CURRICULUM, ends, strict=True))
+    assert (ends[-1], examples) == (100_000, 2_010_000)
+    corpus = found["corpus"]
+    assert corpus["train_articles"] + corpus["validation_articles"] == corpus["articles"]
+
+
+def test_the_curriculum_s_gates():
+    checks = made("wiki-curriculum").job("train_curriculum").config["gate"]
+    assert [(c["at"], c["below"]) for c in checks] == [(12000, 500), (35000, 50), (100000, 25)]

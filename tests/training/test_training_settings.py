@@ -1,0 +1,64 @@
+"""Parameters become settings, and every impossible value is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.contract import BadInput
+from training.settings import load_settings, parse_arguments
+
+
+def load(path: Path, *flags: str, world: int | None = 1) -> Any:
+    return load_settings(parse_arguments(["--config", str(path), *flags], "test"), world)
+
+
+def test_accumulation_is_computed(job: Callable[..., Path]) -> None:
+    path = job(gpus=8, batch={"global": 256, "micro": 2})
+    assert load(path, world=None).batch.accumulation == 16
+    halved = load(path, "--micro-batch-size", "1", world=None)
+    assert (halved.batch.global_size, halved.batch.accumulation) == (256, 32)
+
+
+def test_flags_win(job: Callable[..., Path]) -> None:
+    flags = ["--data-path=d", "--checkpoint-dir=c", "--wandb-name=w", "--max-steps=3"]
+    settings = load(job(), *flags)
+    assert settings.data.path == Path("d")
+    assert settings.train.checkpoint_dir == Path("c")
+    assert settings.wandb.name == "w"
+    assert settings.schedule.max_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"batch": {"micro": 3}}, "batch.global 4 is no multiple of micro 3 x 1 devices"),
+        ({"batch": {"micro": 0}}, "batch.micro is 0, not a whole number of at least 1"),
+        ({"optimizer": {"lr": "fast"}}, "optimizer.lr is 'fast', not a number"),
+        ({"optimizer": {"min_lr": 1.0}}, "min_lr is 1.0, not between 0 and lr"),
+        ({"optimizer": {"name": "lion"}}, "optimizer.name is 'lion', not one of adamw"),
+        ({"optimizer": {"betas": [0.9]}}, "betas is [0.9], not a list of 2 numbers"),
+        ({"model": {"init": "weights"}}, "init is weights but parameters.model.base names none"),
+        ({"model": {"config": {}}}, "model.config.hidden_size is missing"),
+        ({"train": {"tensor_parallel": 2}}, "tensor_parallel is 2, and only 1 is supported"),
+        ({"train": {"split": [0, 1, 1]}}, "split is [0.0, 1.0, 1.0], and trains on nothing"),
+        ({"train": {"precision": "fp8"}}, "not one of auto, bf16-mixed, fp32"),
+    ],
+)
+def test_an_impossible_value_is_named(
+    job: Callable[..., Path], changes: dict[str, Any], fact: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        load(job(**changes))
+    assert fact in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_identity_leaves_out_what_may_change(job: Callable[..., Path]) -> None:
+    before = load(job()).identity()
+    assert before == load(job(), "--max-steps", "50", "--micro-batch-size", "1").identity()
+    assert before != load(job(optimizer={"lr": 0.02})).identity()
+    assert before["model.config.layers"] == 2
