@@ -43,7 +43,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -742,7 +742,7 @@ class Supervisor:
 
     def discard(self, queued: Queued) -> None:
         for index in queued.settled:
-            for name in (f"run.{index}", f"exit.{index}"):
+            for name in (f"exit.{index}", f"run.{index}"):
                 with contextlib.suppress(OSError):
                     (queued.folder / name).unlink()
         queued.settled.clear()
@@ -1058,7 +1058,9 @@ def describe(spool: Spool, job: Job, notes: list[str]) -> dict[str, Any]:
     return view
 
 
-def readable_jobs(spool: Spool, ids: Sequence[str], notes: list[str]) -> Iterator[Job]:
+def described(spool: Spool, ids: Sequence[str], notes: list[str]) -> list[dict[str, Any]]:
+    """These jobs, or all."""
+    views = []
     for job_id in spool.ids():
         if ids and job_id not in ids:
             continue
@@ -1068,22 +1070,25 @@ def readable_jobs(spool: Spool, ids: Sequence[str], notes: list[str]) -> Iterato
             notes.append(f"{job_id} ignored: {error}")
             continue
         if job:
-            yield job
+            views.append(describe(spool, job, notes))
         elif time.time() - spool.folder(job_id).stat().st_mtime > 60:
             notes.append(f"{job_id} ignored: its submission was never finished")
+    return views
 
 
 def stat(args: argparse.Namespace) -> int:
     spool = Spool(args.spool)
     notes: list[str] = []
-    jobs = [describe(spool, job, notes) for job in readable_jobs(spool, args.ids, notes)]
+    jobs = described(spool, args.ids, notes)
     if not all(job["ended"] for job in jobs) and not is_supervised(spool):
         failure = ensure_supervisor(spool)
         notes = [failure] if failure else []
-        jobs = [describe(spool, job, notes) for job in readable_jobs(spool, args.ids, notes)]
-    unended = {job["id"] for job in jobs if not job["ended"]}
+        jobs = described(spool, args.ids, notes)
+    ended = {job["id"]: job["ended"] for job in jobs}
+    for other in {i for job in jobs if not job["ended"] for i in job["after"]} - ended.keys():
+        ended[other] = all(job["ended"] for job in described(spool, [other], []))
     for job in jobs:
-        job["waits_for"] = [i for i in job["after"] if i in unended]
+        job["waits_for"] = [i for i in job["after"] if not ended.get(i, True)]
     alive = is_supervised(spool)
     supervisor = None
     with contextlib.suppress(ValueError, OSError):

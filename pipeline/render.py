@@ -6,6 +6,7 @@ docs/scripts.md. How to change it: docs/templates.md.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -101,6 +102,18 @@ def _fill(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> str:
     """The text of a script, unchecked."""
     import jinja2
 
+    name = f"{job.scheduler}.sh.j2"
+    try:
+        template = _environment(folder).get_template(name)
+        return template.render(_variables(job, tasks, digest, folder))
+    except jinja2.TemplateError as error:
+        raise ConfigError([_template_problem(error, folder, name)]) from None
+
+
+@functools.cache
+def _environment(folder: Path) -> jinja2.Environment:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
@@ -111,11 +124,7 @@ def _fill(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> str:
     )
     environment.filters["q"] = literal
     environment.filters["d"] = directive_word
-    name = f"{job.scheduler}.sh.j2"
-    try:
-        return environment.get_template(name).render(_variables(job, tasks, digest, folder))
-    except jinja2.TemplateError as error:
-        raise ConfigError([_template_problem(error, folder, name)]) from None
+    return environment
 
 
 def _template_problem(error: jinja2.TemplateError, folder: Path, name: str) -> str:

@@ -177,6 +177,9 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     overlay = merge(_overlay(known, profiles, flatten(decided), problems), decided)
     own = {part: _mapping(raw.get(part)) for part in ("arms", "stages")}
     merged = merge(own, _only(overlay, *own))
+    for part, kind in (("arms", Arm), ("stages", Stage)):
+        if overlay.get(part):  # an overlay must not hide what is wrong below it
+            _children(kind, own[part], part, problems)
     arms = _children(Arm, merged["arms"], "arms", problems)
     stages = _children(Stage, merged["stages"], "stages", problems)
     validate.build(ResourceSpec, overlay.get("resources", {}), "resources", problems)

@@ -51,6 +51,7 @@ class PBS:
 
     name = "pbs"
     extension = ".pbs"
+    adopt_after_s = 10.0  # the server takes a request in hundredths of a second, a busy one in some
 
     def submit_argv(self, submission: Submission) -> list[str]:
         """`-v` takes neither commas nor quotes well, so it carries these two words only."""
@@ -63,10 +64,10 @@ class PBS:
 
     def parse_submit(self, result: Completed) -> str:
         if result.returncode == 0:
-            for line in reversed(result.stdout.split()):
-                match = JOB_ID.fullmatch(line)
+            for line in reversed(result.stdout.splitlines()):
+                match = JOB_ID.fullmatch(line.strip())
                 if match and not match[3]:
-                    return line
+                    return match[0]
             raise Unreachable(f"qsub printed no job id: {complaint(result)}")
         if _no_server(result):
             raise Unreachable(f"PBS does not answer: {complaint(result)}")

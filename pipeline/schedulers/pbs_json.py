@@ -17,6 +17,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\", "/": "/"}
 _BARE = re.compile(r"[^\s,\]}]+")
 _SPACE = re.compile(r"[\s,]*")
+_NOTHING = re.compile(r"\s*[,}]")
 _DEEPEST = 40
 
 
@@ -40,8 +41,9 @@ def _merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         before = merged.get(key)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            value = {**before, **value}
-        merged[key] = value
+            merged[key] = {**before, **value}
+        else:
+            merged[key] = value
     return merged
 
 
@@ -79,8 +81,8 @@ class _Tolerant:
             if self._peek() != ":":
                 raise ValueError(f"no value after {key!r}")
             self.position += 1
-            end = self.text[self.position : self.position + 1] in (",", "}")
-            pairs.append((key, None if end else self.value(depth + 1)))
+            nothing = _NOTHING.match(self.text, self.position)
+            pairs.append((key, None if nothing else self.value(depth + 1)))
         self.position += 1
         return _merge(pairs)
 

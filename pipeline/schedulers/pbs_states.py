@@ -132,7 +132,7 @@ def _verdict(attributes: Attributes, code: int | None) -> tuple[State, int | Non
     signal = _signal(code)
     # A deleted job's code is any of 271, 143 and 0: a script may trap the signal and end well.
     if _number(attributes, "substate") == DELETED:
-        return State.CANCELLED, signal, _comment(attributes) or "deleted"
+        return State.CANCELLED, signal, _comment(attributes) or _deleted(attributes)
     if code is None:
         if "stime" not in attributes:
             return State.CANCELLED, None, _why_never(attributes)
@@ -156,6 +156,10 @@ def _signal(code: int | None) -> int | None:
 def _why_never(attributes: Attributes) -> str:
     if "s" in _text(attributes, "Hold_Types") and "depend" in attributes:
         return "never run: a job that it depends on failed or is gone"
+    return _deleted(attributes)
+
+
+def _deleted(attributes: Attributes) -> str:
     return "deleted" if "stime" in attributes else "deleted, never run"
 
 

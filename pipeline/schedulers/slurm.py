@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from pipeline.errors import Rejected, Unreachable
 from pipeline.schedulers.base import Answer, Completed, Submission, TaskReport
 from pipeline.schedulers.indices import runs
-from pipeline.schedulers.slurm_states import ENDED, report, split_id
+from pipeline.schedulers.slurm_states import report, split_id
 from pipeline.schedulers.words import complaint
+from pipeline.states import FINAL
 
 # Without it a list of more than 64 characters of pending indices ends in `...`. As a program of
 # its own, `env` also makes a missing sacct an exit code instead of a missing command.
@@ -54,6 +55,9 @@ class Slurm:
 
     name = "slurm"
     extension = ".sbatch"
+    # sbatch gives up after MessageTimeout (10 s); a controller that was hung works off its requests
+    # when it answers squeue again.
+    adopt_after_s = 30.0
 
     def submit_argv(self, submission: Submission) -> list[str]:
         """The token goes into the name as well: it is what squeue and sacct both show."""
@@ -98,7 +102,7 @@ class Slurm:
         RUNNING for seconds, or for ever where the end never reached the database."""
         answer = _parse(ids, results)
         jobs = {
-            job_id: {index: found for index, found in tasks.items() if found.state in ENDED}
+            job_id: {index: found for index, found in tasks.items() if found.state in FINAL}
             for job_id, tasks in answer.jobs.items()
         }
         return Answer({job_id: tasks for job_id, tasks in jobs.items() if tasks}, answer.silent)

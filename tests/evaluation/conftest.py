@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=2,
         tie_word_embeddings=False,
     )
-    network = Gemma3ForCausalLM(settings)
+    network: Any = Gemma3ForCausalLM(settings)
     with torch.no_grad():  # or each token would predict itself, whatever stands before it
         network.get_input_embeddings().weight.mul_(0.02)
     network.save_pretrained(directory / "hf")

@@ -10,6 +10,7 @@ import yaml
 
 from evaluation.analyze import arms_in, guess_baseline, main, run_folder
 from evaluation.config import InputError
+from evaluation.plots import draw
 
 PARTS = {
     "pacute": ["affixation", "composition", "manipulation", "syllabification"],
@@ -58,8 +59,9 @@ def planted(arm: str, bits: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
-    """An analyze job's configuration beside the results of three arms."""
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An analyze job's configuration beside the results of three arms; plots are left out."""
+    monkeypatch.setattr("evaluation.analyze.draw", lambda *_: [])
     results, arms = tmp_path / "results", {}
     for at, (arm, run) in enumerate(ARMS.items()):
         folder = results / f"gemma3-1b-{run}"
@@ -152,13 +154,16 @@ def test_different_held_out_texts_are_noted(study: Path) -> None:
 
 def test_plots_are_whole_pictures_and_the_same_each_time(study: Path) -> None:
     main(["--config", str(study)])
-    results = study.parent / "results"
-    for name in ("comparison_levels", "comparison_bits_per_byte"):
-        assert (results / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n")
-        xml.etree.ElementTree.parse(results / f"{name}.svg")
-    before = {path: path.read_bytes() for path in results.glob("comparison*")}
-    main(["--config", str(study)])
-    assert before == {path: path.read_bytes() for path in results.glob("comparison*")}
+    files = draw(comparison(study), study.parent)
+    assert [path.name for path in files] == [
+        "comparison_levels.png", "comparison_levels.svg",
+        "comparison_bits_per_byte.png", "comparison_bits_per_byte.svg",
+    ]  # fmt: skip
+    before = [path.read_bytes() for path in files]
+    assert all(data.startswith(b"\x89PNG\r\n") for data in before[::2])
+    assert all(xml.etree.ElementTree.fromstring(data) is not None for data in before[1::2])
+    draw(comparison(study), study.parent)
+    assert before == [path.read_bytes() for path in files]
 
 
 def test_every_missing_arm_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

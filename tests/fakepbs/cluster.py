@@ -36,6 +36,13 @@ class Cluster:
         path.write_text("\n".join([*lines, body, ""]))
         return path.name
 
+    def gate(self) -> str:
+        """A command that waits for `open_gate`."""
+        return f"while [ ! -e '{self.folder}/open' ]; do sleep 0.05; done"
+
+    def open_gate(self) -> None:
+        (self.folder / "open").touch()
+
     def qsub(self, *argv: str) -> str:
         done = self.run("qsub", *argv)
         assert done.returncode == 0, done.stderr

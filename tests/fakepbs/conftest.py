@@ -21,8 +21,8 @@ REAL = os.environ.get("PIPELINE_TEST_PBS") == "1" and shutil.which("qsub") is no
 def pbs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     if REAL:
         # A folder that the nodes see too.
-        with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
-            yield Cluster(Path(folder), None)
+        with tempfile.TemporaryDirectory(dir=Path.home()) as shared:
+            yield Cluster(Path(shared), None)
         return
     folder = tmp_path / "work"
     folder.mkdir()

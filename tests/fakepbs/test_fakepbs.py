@@ -55,9 +55,7 @@ def recorded(name: str) -> tuple[int, str, str]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_rejected_submission_ends_as_recorded(
-    pbs: Cluster, argv: list[str], name: str
-) -> None:
+def test_a_rejected_submission_ends_as_recorded(pbs: Cluster, argv: list[str], name: str) -> None:
     done = pbs.run("qsub", *argv, pbs.script("true"))
     code, _, stderr = recorded(name)
     if name.startswith("41-"):  # recorded through a wrapper that printed the exit code
@@ -235,9 +233,7 @@ def test_a_living_array(pbs: Cluster) -> None:
     assert queued["Exit_status"] == 1  # a copy of its parent's, without having run
     assert "array_index" not in queued
     assert found[third]["job_state"] == "R"
-    assert re.fullmatch(
-        r"Queued:1 Running:2 Exiting:0 Expired:1", parent["array_state_count"]
-    )
+    assert re.fullmatch(r"Queued:1 Running:2 Exiting:0 Expired:1", parent["array_state_count"])
     assert parent["array_indices_submitted"] == "1-4"
     pbs.run("qdel", job_id)
 
@@ -282,14 +278,15 @@ def test_deleting_parts_of_an_array(pbs: Cluster) -> None:
         ("afterok", 0, True), ("afterok", 3, False), ("afternotok", 0, False),
         ("afternotok", 3, True), ("afterany", 0, True), ("afterany", 3, True),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )  # fmt: skip
 def test_a_dependency_on_a_job(pbs: Cluster, kind: str, code: int, runs: bool) -> None:
-    parent = pbs.qsub(pbs.script(f"sleep 1; exit {code}"))
+    parent = pbs.qsub(pbs.script(f"{pbs.gate()}; exit {code}"))
     child = pbs.qsub("-W", f"depend={kind}:{parent}", pbs.script("true"))
     waiting = pbs.job(child)
     assert (waiting["job_state"], waiting["substate"], waiting["Hold_Types"]) == ("H", 22, "s")
     assert pbs.job(parent)["depend"].startswith(f"{kind.replace('after', 'before')}:{child}@")
+    pbs.open_gate()
     _check(pbs, child, runs)
 
 
@@ -330,12 +327,13 @@ def test_afterok_follows_the_last_finisher_of_an_array(
 
 
 def test_a_failed_dependency_takes_its_dependents_along(pbs: Cluster) -> None:
-    parent = pbs.qsub(pbs.script("sleep 1; exit 1"))
+    parent = pbs.qsub(pbs.script(f"{pbs.gate()}; exit 1"))
     child = pbs.qsub("-W", f"depend=afterok:{parent}", pbs.script("true"))
     below = [
         pbs.qsub("-W", f"depend={kind}:{child}", pbs.script("true"))
         for kind in ("afterok", "afterany", "afternotok")
     ]
+    pbs.open_gate()
     for job_id in [child, *below]:
         _check(pbs, job_id, runs=False)
     # Asked for now, a job that was deleted so holds nobody back.
@@ -459,9 +457,7 @@ def test_a_server_without_history(pbs: Cluster, fake: FakePBS) -> None:
     assert "depend" not in pbs.jobs(child)[child]
 
 
-def test_a_living_array_without_history_forgets_its_exit_codes(
-    pbs: Cluster, fake: FakePBS
-) -> None:
+def test_a_living_array_without_history_forgets_its_exit_codes(pbs: Cluster, fake: FakePBS) -> None:
     fake.env["FAKEPBS_HISTORY"] = "0"
     job_id = pbs.qsub("-J", "1-3", pbs.script("[ $PBS_ARRAY_INDEX = 2 ] && exit 7; sleep 60"))
     second, end = job_id.replace("[]", "[2]"), time.monotonic() + 10
@@ -511,10 +507,8 @@ def test_the_scheduler_module_speaks_to_it(pbs: Cluster) -> None:
 
     body = 'echo "$PIPELINE_TOKEN $PIPELINE_ATTEMPT"; [ $PBS_ARRAY_INDEX = 2 ] && exit 71; true'
     script = pbs.script(body, "-J 1-3")
-    gate = pbs.qsub(pbs.script("sleep 2"))
-    sent = Submission(
-        script=script, name="x", token="tabc1234", attempt=2, array=3, after=(gate,)
-    )
+    gate = pbs.qsub(pbs.script(pbs.gate()))
+    sent = Submission(script=script, name="x", token="tabc1234", attempt=2, array=3, after=(gate,))
     job_id = scheduler.parse_submit(ask(scheduler.submit_argv(sent)))
     answer = scheduler.parse_query([job_id], [ask(a) for a in scheduler.query_argvs([job_id])])
     assert {i: r.state for i, r in answer.jobs[job_id].items()} == dict.fromkeys(
@@ -522,12 +516,11 @@ def test_the_scheduler_module_speaks_to_it(pbs: Cluster) -> None:
     )
     found = scheduler.parse_find([ask(argv) for argv in scheduler.find_argvs("")])
     assert found["tabc1234"] == job_id
+    pbs.open_gate()
     pbs.ended(job_id)
     answer = scheduler.parse_query([job_id], [ask(a) for a in scheduler.query_argvs([job_id])])
     assert (answer.jobs, answer.silent) == ({}, {})
-    answer = scheduler.parse_history(
-        [job_id], [ask(a) for a in scheduler.history_argvs([job_id])]
-    )
+    answer = scheduler.parse_history([job_id], [ask(a) for a in scheduler.history_argvs([job_id])])
     assert {i: (r.state, r.exit_code) for i, r in answer.jobs[job_id].items()} == {
         1: (State.COMPLETED, 0), 2: (State.OOM, 71), 3: (State.COMPLETED, 0),
     }  # fmt: skip

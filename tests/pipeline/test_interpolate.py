@@ -82,7 +82,9 @@ CIRCLES = [
 ]
 
 
-@pytest.mark.parametrize(("given_", "circle"), [c[1:] for c in CIRCLES], ids=[c[0] for c in CIRCLES])
+@pytest.mark.parametrize(
+    ("given_", "circle"), [c[1:] for c in CIRCLES], ids=[c[0] for c in CIRCLES]
+)
 def test_circles_are_shown(given_, circle):
     resolver = Resolver(given_, {})
     resolver.value("${a}", "here")

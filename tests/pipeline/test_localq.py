@@ -219,9 +219,7 @@ def test_directives_and_argv_over_them(queue: Queue) -> None:
         ("", ("--output", "/dev/null/x"), "nothing was queued: /dev/null"),
     ],
 )
-def test_refusals_queue_nothing(
-    queue: Queue, body: str, words: tuple[str, ...], says: str
-) -> None:
+def test_refusals_queue_nothing(queue: Queue, body: str, words: tuple[str, ...], says: str) -> None:
     done = queue.run("submit", queue.script(body), *words)
     assert done.returncode == 1
     assert done.stderr.startswith("localq: ")
@@ -231,7 +229,7 @@ def test_refusals_queue_nothing(
 
 
 @pytest.mark.parametrize(
-    "name", ["d'os \"deux\"", "naïve-ñ-日本", "-rf", "$(touch pwned)", "a b  c", "%s{}*?[x]"]
+    "name", ['d\'os "deux"', "naïve-ñ-日本", "-rf", "$(touch pwned)", "a b  c", "%s{}*?[x]"]
 )
 def test_hostile_names_and_paths(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
@@ -380,11 +378,11 @@ def test_kill_9_of_the_supervisor_loses_nothing(tmp_path: Path) -> None:
         assert queue.tasks(job)[2]["pgid"] == before[2]["pgid"]
         (tmp_path / "gate2").touch()
         tasks = queue.wait(job)
+        until(lambda: not list((queue.spool / "jobs" / job).glob("*.[0-9]")))  # tidied up
     finally:
         queue.end()
     assert {i: t["exit"] for i, t in tasks.items()} == {1: 1, 2: 2, 3: 3, 4: 4, 5: 5}
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3", "4", "5"]
-    assert not list((queue.spool / "jobs" / job).glob("*.[0-9]"))  # tidied up
 
 
 def test_supervisor_killed_over_and_over_runs_each_task_once(tmp_path: Path) -> None:
@@ -482,7 +480,7 @@ def test_survives_the_terminal_it_was_started_from(queue: Queue) -> None:
         pass  # what is typed before the prompt may be flushed
     line = " ".join(f"'{word}'" for word in queue.argv("submit", script))
     os.write(terminal, f"{line}\n".encode())
-    until((queue.spool / "jobs/L1/run.0").exists)
+    queue.wait("L1", ("running", *ENDED))
     os.close(terminal)  # hangs up: SIGHUP to the shell and its jobs
     os.kill(shell, signal.SIGHUP)
     os.waitpid(shell, 0)

@@ -201,7 +201,9 @@ def test_efcamdat_trains_in_order_each_behind_the_gate_of_the_one_before():
         needs = {up.job for up in done.job(f"train{rank}_{level}").upstream}
         before = {f"accept{rank - 1}_{LEVELS[rank - 2][0]}"} if rank > 1 else set()
         assert needs == {f"mask_{level}", *before}
-        assert [up.job for up in done.job(f"accept{rank}_{level}").upstream] == [f"train{rank}_{level}"]
+        assert [up.job for up in done.job(f"accept{rank}_{level}").upstream] == [
+            f"train{rank}_{level}"
+        ]
         checks = done.job(f"accept{rank}_{level}").config["gate"]
         assert len(checks) == 6
         assert {"id": "perplexity", "metric": "eval/perplexity", "below": 50} in checks

@@ -104,7 +104,9 @@ RESOURCES = [
 
 
 @pytest.mark.parametrize(
-    ("changes", "profiles", "sets", "gpus"), [c[1:] for c in RESOURCES], ids=[c[0] for c in RESOURCES]
+    ("changes", "profiles", "sets", "gpus"),
+    [c[1:] for c in RESOURCES],
+    ids=[c[0] for c in RESOURCES],
 )
 def test_resources_come_from_the_highest_layer(tmp_path, changes, profiles, sets, gpus):
     made = plan.make(load(tmp_path, changes, profiles, sets), SITE)
@@ -182,7 +184,9 @@ SET_WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("item", "words"), [c[1:] for c in SET_WRONG], ids=[c[0] for c in SET_WRONG])
+@pytest.mark.parametrize(
+    ("item", "words"), [c[1:] for c in SET_WRONG], ids=[c[0] for c in SET_WRONG]
+)
 def test_a_bad_set_is_refused(tmp_path, item, words):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, sets=[item])
@@ -196,7 +200,9 @@ SET_RIGHT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("item", "value"), [c[1:] for c in SET_RIGHT], ids=[c[0] for c in SET_RIGHT])
+@pytest.mark.parametrize(
+    ("item", "value"), [c[1:] for c in SET_RIGHT], ids=[c[0] for c in SET_RIGHT]
+)
 def test_set_reads_its_value_as_yaml(tmp_path, item, value):
     found = load(tmp_path, sets=[item]).parameters("")["thing"]["x"]
     assert found == value
@@ -305,7 +311,13 @@ def test_all_problems_come_together(tmp_path):
 
 
 def test_problems_of_form_come_together_too(tmp_path):
-    changes = {"zzz": 1, "stages.one.zzz": 1, "stages.two.zzz": 1, "arms.a.zzz": 1, "profiles.p.zzz": 1}
+    changes = {
+        "zzz": 1,
+        "stages.one.zzz": 1,
+        "stages.two.zzz": 1,
+        "arms.a.zzz": 1,
+        "profiles.p.zzz": 1,
+    }
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, changes, ["nothing"], ["thing.w=1"])
     assert len(caught.value.problems) >= 6
@@ -315,6 +327,13 @@ def test_a_profile_without_the_part_it_changes(tmp_path):
     bare = {"arms": ..., "stages.two": ..., "profiles.stage": ..., "profiles.arm": ...}
     with pytest.raises(ConfigError, match="the study has none; Valid: none"):
         load(tmp_path, {**bare, "profiles.p.arms": {"a": {}}})
+
+
+@pytest.mark.parametrize("changes", [{"stages.two.resources": None}, {"arms.a.parameters": None}])
+def test_an_overlay_does_not_hide_what_is_wrong_below_it(tmp_path, changes):
+    profiles = ["stage"] if "stages.two.resources" in changes else ["arm"]
+    with pytest.raises(ConfigError, match="expected `object`, got `null`"):
+        load(tmp_path, changes, profiles)
 
 
 def test_too_many_stages(tmp_path):
@@ -362,7 +381,9 @@ DIRECTORIES = [
 
 
 @pytest.mark.parametrize(
-    ("changes", "profiles", "expected"), [c[1:] for c in DIRECTORIES], ids=[c[0] for c in DIRECTORIES]
+    ("changes", "profiles", "expected"),
+    [c[1:] for c in DIRECTORIES],
+    ids=[c[0] for c in DIRECTORIES],
 )
 def test_a_run_s_folders(tmp_path, changes, profiles, expected):
     loaded = load(tmp_path, changes, profiles)

@@ -78,8 +78,12 @@ def test_shows_long_values_short():
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["name", "inner", "numbers", "global", "size", "x"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "inner", "numbers", "global", "size", "x"]), inner
+        )
+    ),
     max_leaves=8,
 )
 
@@ -130,7 +134,20 @@ def test_parse_walltime(text, seconds):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "48h", "1h", "48:00", "00:60:00", "00:00:60", "-1:00:00", "00:00:00", 0, -5, "3600", "9:9"],
+    [
+        "",
+        "48h",
+        "1h",
+        "48:00",
+        "00:60:00",
+        "00:00:60",
+        "-1:00:00",
+        "00:00:00",
+        0,
+        -5,
+        "3600",
+        "9:9",
+    ],
 )
 def test_parse_walltime_refuses(text):
     with pytest.raises(ValueError, match=r"no walltime|no time"):

@@ -84,7 +84,9 @@ DUPLICATES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "place"), [c[1:] for c in DUPLICATES], ids=[c[0] for c in DUPLICATES])
+@pytest.mark.parametrize(
+    ("text", "place"), [c[1:] for c in DUPLICATES], ids=[c[0] for c in DUPLICATES]
+)
 def test_a_key_given_twice_is_refused_with_its_place(text, place):
     with pytest.raises(ConfigError, match="stands here twice") as caught:
         yamlio.parse(text, "x")
@@ -173,7 +175,9 @@ def test_takes_a_fair_depth(depth):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=st.sampled_from("ab:-?!&*[]{}'\"|>#%@, \n\t~<=0123456789.eE_x$"), max_size=60))
+@given(
+    st.text(alphabet=st.sampled_from("ab:-?!&*[]{}'\"|>#%@, \n\t~<=0123456789.eE_x$"), max_size=60)
+)
 def test_parse_raises_nothing_but_config_errors_on_yaml_like_text(text):
     try:
         yamlio.parse(text, "x")
@@ -257,7 +261,9 @@ def test_what_is_dumped_reads_back(value):
     assert yamlio.parse(yamlio.dump(value), "x") == value
 
 
-@pytest.mark.parametrize("text", ["48:00:00", "1e-4", "no", "12", "null", "2020-01-01", "a: b", "#"])
+@pytest.mark.parametrize(
+    "text", ["48:00:00", "1e-4", "no", "12", "null", "2020-01-01", "a: b", "#"]
+)
 def test_text_that_looks_like_something_else_reads_back_as_text(text):
     assert yamlio.parse(yamlio.dump({"a": text}), "x") == {"a": text}
 

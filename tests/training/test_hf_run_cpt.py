@@ -17,6 +17,7 @@ import torch
 from training.artifacts import check_model
 from training.contract import run_program
 from training.hf import run_cpt
+from training.hf.model import token_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 Rows = Callable[[Path, str], dict[int, float]]
@@ -168,7 +169,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    loss = run_cpt.token_loss
+    loss = token_loss
     factor = [1.0]
     at_step(monkeypatch, 7, lambda: factor.__setitem__(0, float("nan")))
     monkeypatch.setattr(run_cpt, "token_loss", lambda m, t: loss(m, t) * factor[0])

@@ -17,6 +17,7 @@ import yaml
 
 from training.contract import BadInput, ProgramError, run_program
 from training.nemo import run_cpt
+from training.settings import load_settings, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "studies" / "filipino-cpt.yaml"
@@ -140,7 +141,7 @@ def test_the_version_guard(
             raise metadata.PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr(run_cpt.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     if accepted:
         run_cpt.check_versions()
         return
@@ -155,7 +156,7 @@ def test_setup_checks_converts_once_and_knows_the_end(
 ) -> None:
     root = tmp_path / "ckpt"
     argv = ["--config", str(plan), "--checkpoint-dir", str(root), "--max-steps", "20"]
-    settings = run_cpt.load_settings(run_cpt.parse_arguments(argv, "test"))
+    settings = load_settings(parse_arguments(argv, "test"))
     commands: list[list[str]] = []
 
     def run(command: list[str], env: dict[str, str], check: bool) -> Any:
@@ -166,11 +167,11 @@ def test_setup_checks_converts_once_and_knows_the_end(
 
     monkeypatch.setenv("WORLD_SIZE", "8")
     with monkeypatch.context() as patch:
-        patch.setattr(run_cpt.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 65))
+        patch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 65))
         with pytest.raises(ProgramError, match="were not imported") as caught:
             run_cpt.setup(settings, argv)
         assert caught.value.code == 65
-    monkeypatch.setattr(run_cpt.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     for _ in range(2):
         assert len(run_cpt.setup(settings, argv)) == 2
     assert [command[-1] for command in commands] == ["--import-base"]

@@ -418,7 +418,9 @@ def test_what_the_decoder_refuses(text: str) -> None:
 
 
 def listing(**jobs: object) -> Completed:
-    return Completed(("qstat",), 0, json.dumps({"Jobs": {f"{k[1:]}.vm": v for k, v in jobs.items()}}), "")
+    return Completed(
+        ("qstat",), 0, json.dumps({"Jobs": {f"{k[1:]}.vm": v for k, v in jobs.items()}}), ""
+    )
 
 
 def test_tokens_are_found_wherever_the_client_puts_them() -> None:
@@ -475,9 +477,7 @@ def test_both_listings_are_asked_for() -> None:
         ("12[].vm", [], []),
     ],
 )
-def test_cancel_argvs(
-    job_id: str, indices: Sequence[int] | None, argvs: list[list[str]]
-) -> None:
+def test_cancel_argvs(job_id: str, indices: Sequence[int] | None, argvs: list[list[str]]) -> None:
     assert pbs.cancel_argvs(job_id, indices) == argvs
 
 
@@ -521,7 +521,9 @@ RESULTS = st.builds(
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 KEYS = st.sampled_from(

@@ -105,7 +105,9 @@ def destination(job: Job, key: str, target: str, suffix: str) -> Path:
         name = f"{job['name']}.{letter}{job['seq']}" + (f".{key}" if key else "")
         return Path(job["workdir"]) / name
     path = Path(job["workdir"]) / target.replace("^array_index^", key)
-    return path / f"{store.of(job, key)}.{suffix}" if target.endswith("/") or path.is_dir() else path
+    return (
+        path / f"{store.of(job, key)}.{suffix}" if target.endswith("/") or path.is_dir() else path
+    )
 
 
 def end(state: State, job: Job, key: str, task: Task, code: int | None) -> None:
@@ -134,9 +136,7 @@ def end(state: State, job: Job, key: str, task: Task, code: int | None) -> None:
         _finish(state, job, siblings, code, orphans=over and not ran)
 
 
-def _finish(
-    state: State, job: Job, tasks: list[Task], code: int | None, orphans: bool
-) -> None:
+def _finish(state: State, job: Job, tasks: list[Task], code: int | None, orphans: bool) -> None:
     """A job is over. `orphans`: a plain job deleted while queued never tells its dependents."""
     substates = {task["substate"] for task in tasks}
     job.update(state="F", end=time.time(), last=code)

@@ -37,7 +37,8 @@ def qstat(argv: list[str]) -> None:
     else:
         with store.locked(store.home()) as state:
             store.started(store.home())
-            for job_id in ids or [None]:
+            wanted: list[str | None] = [*ids] or [None]
+            for job_id in wanted:
                 found, problem = answer(state, job_id, options)
                 # Of several ids the JSON holds the first that is known.
                 if not (as_json and shown and ids):
@@ -46,7 +47,11 @@ def qstat(argv: list[str]) -> None:
                     code = problem[0]
                     complaints.append(problem[1])
     if as_json:
-        page = {"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": store.SERVER}
+        page = {
+            "timestamp": int(time.time()),
+            "pbs_version": "23.06.06",
+            "pbs_server": store.SERVER,
+        }
         body = {**page, "Jobs": shown} if shown else page
         print(json.dumps(body, indent="\t", separators=(",", ":\t")))
     elif shown:
@@ -95,7 +100,9 @@ def entries(job: Job, wide: bool, only: str | None) -> dict[str, Any]:
     for key, task in job["tasks"].items():
         if only == key or (wide and not only):
             started = task["state"] != "Q" and not task["echo"]
-            found[store.of(job, key)] = attributes(job, key, task) if started else echo(parent, task)
+            found[store.of(job, key)] = (
+                attributes(job, key, task) if started else echo(parent, task)
+            )
     return found
 
 

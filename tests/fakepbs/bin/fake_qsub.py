@@ -24,14 +24,20 @@ USAGE = """usage: qsub [-a date_time] [-A account_string] [-c interval]
 	[-R o|e|oe] [-S path] [-u user_list] [-W otherattributes=value...]
 	[-v variable_list] [-V ] [-z] [script | -- command [arg1 ...]]
        qsub --version"""
-RESOURCES = frozenset(
-    "select place walltime ncpus mem vmem pmem pvmem cput ngpus nodes ppn mpiprocs ompthreads host "
-    "vnode arch software nice file accelerator naccelerators".split()
+RESOURCES = re.compile(
+    r"select|place|walltime|ncpus|p?v?mem|cput|ngpus|nodes|ppn|mpiprocs|ompthreads|host|vnode|arch"
+    r"|software|nice|file|n?accelerators?"
 )
-QUEUES = {"workq": {}, "off": {"disabled": True}, "small": {"walltime": 3600, "jobs": 3}}
+QUEUES: dict[str, dict[str, int]] = {
+    "workq": {},
+    "off": {"disabled": 1},
+    "small": {"walltime": 3600, "jobs": 3},
+}
 INDICES = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", re.ASCII)
 WALLTIME = re.compile(r"(?:(?:\d+:)?\d+:)?\d+", re.ASCII)
-DEPENDENCY = re.compile(r"(afterany|afterok|afternotok):(\d+(?:\[\])?(?:\.\w+)?(?::\d+(?:\[\])?(?:\.\w+)?)*)")
+DEPENDENCY = re.compile(
+    r"(afterany|afterok|afternotok):(\d+(?:\[\])?(?:\.\w+)?(?::\d+(?:\[\])?(?:\.\w+)?)*)"
+)
 
 Options = dict[str, Any]
 
@@ -90,7 +96,9 @@ def check(letter: str, value: str, code: int) -> None:
         bad = not all(DEPENDENCY.fullmatch(part) for part in parts)
     if bad:
         words = [f"qsub: illegal -{letter} value"]
-        store.fail(code, *words, USAGE if code == 2 else f"qsub: directive error: -{letter} {value} ")
+        store.fail(
+            code, *words, USAGE if code == 2 else f"qsub: directive error: -{letter} {value} "
+        )
 
 
 def directives(text: str, argv: Options) -> Options:
@@ -164,7 +172,7 @@ def build(options: Options, name: str, argv: list[str]) -> Job:
 def demanded(resources: dict[str, str]) -> int:
     """CPUs of the largest chunk."""
     for key in resources:
-        if key not in RESOURCES:
+        if not RESOURCES.fullmatch(key):
             store.fail(187, f"qsub: Unknown resource: {key}")
     if not WALLTIME.fullmatch(resources.get("walltime", "1")):
         illegal("Resource_List.walltime")
@@ -172,7 +180,7 @@ def demanded(resources: dict[str, str]) -> int:
     for chunk in re.split(r"\+", resources.get("select", "1")):
         for item in chunk.split(":")[1:]:
             key, _, value = item.partition("=")
-            if key not in RESOURCES:
+            if not RESOURCES.fullmatch(key):
                 store.fail(187, f"qsub: Unknown resource: {key}")
             if key in ("ncpus", "ngpus", "mpiprocs") and not value.isdigit():
                 illegal(f"select.{key}")
@@ -268,6 +276,10 @@ def depend(state: State, job: Job, kind: str, text: str) -> None:
     if parent["state"] != "F":
         job["depend"].append(entry)
         parent["before"].append([kind.replace("after", "before"), job["id"]])
-    elif not parent["dropped"] and kind != "afterany" and (kind == "afterok") != (parent["last"] == 0):
+    elif (
+        not parent["dropped"]
+        and kind != "afterany"
+        and (kind == "afterok") != (parent["last"] == 0)
+    ):
         job["depend"].append(entry)
         fake_server.drop(state, job)

@@ -1,0 +1,218 @@
+#!/bin/bash -l
+# preprocess_patok, an attempt over tasks 3,7,19
+#
+# By hand: LOCAL_ARRAY_INDEX=1 bash FILE
+# Written by `pipeline render` from job_templates/; change those or the site file, not this one.
+# What it does, step by step: docs/scripts.md
+# The local scheduler reads no directives. Asked for: 8 cores, 15258 MiB, 01:30:00
+
+JOB='preprocess_patok'
+DIGEST=757ff4a03ffbe609a928eb870865d0b5b3cf7561e53b61e6d5d979c4b55c0545
+PROJECT_DIR='/scratch/me/pipeline'
+STATE_DIR='jobs'
+WALLTIME=5400  # seconds
+HOST=${HOSTNAME:-unknown}
+
+die() {  # CODE MESSAGE
+  printf 'error: %s\n' "$2" >&2
+  exit "$1"
+}
+
+# --- 1. Identity: which task this is, and under which id the scheduler knows it
+INDEX=${LOCAL_ARRAY_INDEX:-}
+JOB_ID=${LOCAL_JOB_ID:-}
+INDEX_MAP=(  # the scheduler's index 1, 2, ... is this task
+  3 7 19
+)
+[[ $INDEX =~ ^[1-9][0-9]{0,8}$ ]] || INDEX=0
+((INDEX >= 1 && INDEX <= 3)) ||
+  die 65 "this script is an array of 3 and LOCAL_ARRAY_INDEX says none of them. Submit it as it is, or name one: LOCAL_ARRAY_INDEX=1 bash FILE"
+TASK=${INDEX_MAP[INDEX - 1]}
+printf -v TASK4 '%04d' "$TASK"
+: "$TASK4"  # for argv; not every program takes it
+JOB_ID=${JOB_ID:-manual-$HOST-$$}
+JOB_ID=${JOB_ID//[^][A-Za-z0-9._-]/_}
+
+cd -- "$PROJECT_DIR" ||
+  die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
+
+# --- 2. Receipts: one file says that this task runs, another how it ended
+RECEIPTS=$STATE_DIR/receipts/$JOB
+RECEIPT=$TASK.$JOB_ID
+START=$(date +%s)
+GATE=      # what a closed gate waits for
+CAUGHT=    # number of the last signal that this script got
+WOKEN=     # set when a signal interrupts `wait`
+STARTED=   # set once the payload is about to start
+PAYLOAD_PID=
+
+json() {  # TEXT: as a JSON string
+  local text=${1//[[:cntrl:]]/ }
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "$text"
+}
+
+write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
+  local name=$RECEIPT.$1 attempt=${PIPELINE_ATTEMPT:-0}
+  [[ $attempt =~ ^[0-9]{1,9}$ ]] || attempt=0
+  (
+    trap '' XFSZ  # over a file size limit, a message and not a dead shell
+    printf '{"job": %s, "task": %d, "id": %s, "token": %s, "attempt": %d, "digest": "%s", "host": %s, "pid": %d, "start": %d, "walltime": %d%s}\n' \
+      "$(json "$JOB")" "$TASK" "$(json "$JOB_ID")" "$(json "${PIPELINE_TOKEN:-}")" "$attempt" \
+      "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
+      sync -- "$RECEIPTS/.$name.tmp" &&
+      mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
+  )
+}
+
+# shellcheck disable=SC2317,SC2329  # traps call it
+finish() {  # the EXIT trap
+  local code=$? signal=null suffix=ok gate=
+  set +e
+  trap '' TERM INT HUP USR1 USR2
+  ((code == 0)) || suffix=fail-$code
+  ((code <= 128 || code > 192)) || signal=$((code - 128))
+  signal=${CAUGHT:-$signal}
+  [[ -z $GATE ]] || gate=", \"gate\": $(json "$GATE")"
+  if write_receipt "$suffix" ", \"end\": $(date +%s), \"exit\": $code, \"signal\": $signal$gate"; then
+    rm -f -- "$RECEIPTS/$RECEIPT.run"
+  else
+    printf 'error: %s/%s.%s cannot be written, so nobody will know how task %d ended. Free some space there and run it again\n' \
+      "$RECEIPTS" "$RECEIPT" "$suffix" "$TASK" >&2
+    ((code)) || code=74
+  fi
+  trap - EXIT
+  exit "$code"
+}
+
+# shellcheck disable=SC2317,SC2329
+on_signal() {  # NAME NUMBER: pass it on to the payload, or leave when there is none yet
+  CAUGHT=$2
+  WOKEN=$1
+  [[ -n $STARTED ]] || exit $((128 + $2))
+  [[ -z $PAYLOAD_PID ]] || kill -s "$1" "$PAYLOAD_PID" 2>/dev/null || true
+}
+
+mkdir -p -- "$RECEIPTS" ||
+  die 74 "$PWD/$RECEIPTS cannot be made on $HOST. Free some space there, or correct its owner"
+trap finish EXIT
+trap 'on_signal TERM 15' TERM
+trap 'on_signal TERM 2' INT  # bash starts background programs with INT ignored
+trap 'on_signal HUP 1' HUP
+trap 'on_signal USR1 10' USR1
+trap 'on_signal USR2 12' USR2
+write_receipt run '' ||
+  die 74 "$PWD/$RECEIPTS cannot be written on $HOST. Free some space there, or correct its owner"
+rm -f -- "$RECEIPTS/$RECEIPT".ok "$RECEIPTS/$RECEIPT".fail-*  # of this id before it was requeued
+
+# --- 3. Gate: the newest receipt of every upstream task must be one of success
+look_at() {  # JOB TASKS: adds the tasks without success to GATE
+  local name task rest id kind names missing='' first=0 t
+  local -A newest=() newest_id=()
+  mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
+  for name in "${names[@]}"; do  # the newest first; <task>.<id>.<run, ok or fail-N>
+    task=${name%%.*} rest=${name#*.}
+    kind=${rest##*.} id=${rest%.*}
+    case $task in '' | *[!0-9]*) continue ;; esac
+    case $kind in run | ok | fail-*) ;; *) continue ;; esac
+    if [[ -z ${newest[$task]:-} ]]; then
+      newest[$task]=$kind newest_id[$task]=$id
+    elif [[ ${newest[$task]} == run && ${newest_id[$task]} == "$id" ]]; then
+      newest[$task]=$kind  # a script ends after it starts, whatever the clock's resolution
+    fi
+  done
+  for ((t = 1; t <= $2 + 1; t++)); do
+    if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then
+      ((first)) || first=$t
+    elif ((first)); then
+      missing+=${missing:+,}$first
+      ((first == t - 1)) || missing+=-$((t - 1))
+      first=0
+    fi
+  done
+  [[ -z $missing ]] || GATE+="${GATE:+; }$1 (task $missing of $2)"
+}
+
+look_upstream() {
+  GATE=
+  look_at 'split' 1
+  look_at 'tokenizer' 1
+  [[ -z $GATE ]]
+}
+
+[[ ${PIPELINE_GATE_WAIT:-} =~ ^[0-9]{1,6}$ ]] || PIPELINE_GATE_WAIT=60
+GATE_UNTIL=$((SECONDS + 10#$PIPELINE_GATE_WAIT))
+until look_upstream; do  # file systems lag: look again for a while
+  ((SECONDS < GATE_UNTIL)) ||
+    die 78 "not started: no receipt of success of $GATE. See what became of it: pipeline status"
+  sleep $((GATE_UNTIL - SECONDS > 2 ? 2 : 1)) &
+  wait "$!"
+done
+
+# --- 4. Environment
+read_env_file() {  # FILE: export its KEY=VALUE lines; nothing in them is evaluated
+  local line key value number=0 mode
+  [[ -e $1 ]] || return 0
+  mode=$(stat -L -c %a -- "$1")
+  [[ $mode == 600 || $mode == 400 ]] ||
+    die 65 "$1 holds keys and its mode is $mode, not 600. Run: chmod 600 $1"
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
+    if ! [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]]; then
+      printf 'warning: line %d of %s is not KEY=VALUE and is passed over\n' "$number" "$1" >&2
+      continue
+    fi
+    key=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
+    case $value in
+      \"*\"*) value=${value#\"} value=${value%%\"*} ;;
+      \'*\'*) value=${value#\'} value=${value%%\'*} ;;
+      *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
+    esac
+    [[ -n $value && -z ${!key:-} ]] || continue  # what is set already wins
+    export "$key=$value"
+    ENV_NAMES+=("$key")
+  done <"$1"
+}
+
+ENV_NAMES=()
+{ set +x; } 2>/dev/null  # even under `bash -x`, no key gets into a log
+read_env_file '.env'
+# shellcheck disable=SC1090,SC1091,SC2015
+{  # lines of the site file
+  module load python/3.11
+}
+set -euo pipefail
+export OMP_NUM_THREADS=8
+PIPELINE_PROGRESS=$PROJECT_DIR/$STATE_DIR/progress/$JOB/$TASK.json
+export PIPELINE_PROGRESS
+mkdir -p -- "$STATE_DIR/progress/$JOB"
+rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
+
+# --- 5. Payload
+payload=(
+  .venv/bin/python
+  -m corpus.preprocess
+  --config jobs/configs/preprocess_patok.yaml
+  --task "$TASK"
+  --workers 8
+  --note 'it'"'"'s '"$TASK4"', done'
+)
+
+command -v -- "${payload[0]}" >/dev/null ||
+  die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
+STARTED=1
+"${payload[@]}" </dev/null &
+PAYLOAD_PID=$!
+[[ -z $CAUGHT ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the payload had a number
+while :; do
+  WOKEN=
+  code=0
+  wait "$PAYLOAD_PID" || code=$?
+  # A signal ends `wait` before the payload ends: wait again, for the payload's own exit code.
+  [[ -n $WOKEN && $code -gt 128 ]] || break
+done
+
+# --- 6. The EXIT trap writes how it ended
+exit "$code"
