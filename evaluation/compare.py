@@ -13,8 +13,8 @@ def compare(
 ) -> dict[str, Any]:
     """The content of comparison.json.
 
-    `columns`, `rows` (one an arm; accuracies and differences in per cent, missing ones null) and
-    `notes` are a stable form for any program to show; `details` has counts, intervals, chance,
+    `columns`, `headline` (those of them for a short table), `rows` (one an arm; accuracies and
+    differences in per cent, missing ones null) and `notes` are a stable form for any program; `details` has counts, intervals, chance,
     differences, expectations and the levels. Raises InputError for an unknown arm or expectation.
     """
     base = find_arm(arms, baseline, "baseline")
@@ -26,8 +26,10 @@ def compare(
         "expectations": judged,
         "levels": [_levels(arm, base) for arm in arms if "hierarchical.level2" in arm.cells],
     }
+    chosen = [name for name in names if not name.endswith(".gen")]
     return {
         "columns": ["arm", "title", *BITS[:2], *names],
+        "headline": ["arm", *BITS[:2], *chosen],
         "rows": [_row(arm, names) for arm in arms],
         "notes": _notes(arms, judged, demo),
         "details": details,

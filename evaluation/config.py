@@ -82,7 +82,7 @@ class Config:
 def load_config(path: Path) -> Config:
     """Read a job's configuration; raises InputError for a missing or unreadable file."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise InputError(
             f"the configuration {path} cannot be read ({error.strerror})",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.yamlio import flatten, nearest
 
-BUDGET = 200_000  # values and characters; a few lines that double each other ask for billions
+BUDGET = 100_000  # values and characters; a few lines that double each other ask for billions
 MAX_TRAIL = 100  # references through references
 
 _REFERENCE = re.compile(r"\$\{([^${}]+)\}")

@@ -51,7 +51,7 @@ class PBS:
 
     name = "pbs"
     extension = ".pbs"
-    adopt_after_s = 10.0  # the server takes a request in hundredths of a second, a busy one in some
+    adopt_after_s = 2.0  # the server takes a request in hundredths of a second, a busy one in some
 
     def submit_argv(self, submission: Submission) -> list[str]:
         """`-v` takes neither commas nor quotes well, so it carries these two words only."""

@@ -57,7 +57,7 @@ class Slurm:
     extension = ".sbatch"
     # sbatch gives up after MessageTimeout (10 s); a controller that was hung works off its requests
     # when it answers squeue again.
-    adopt_after_s = 30.0
+    adopt_after_s = 10.0
 
     def submit_argv(self, submission: Submission) -> list[str]:
         """The token goes into the name as well: it is what squeue and sacct both show."""

@@ -124,7 +124,7 @@ def comparison(folder: Path) -> None:
     path = folder / "comparison.json"
     try:
         found = json.loads(path.read_bytes())
-        columns, rows = found["columns"], found["rows"]
+        columns, rows = found["headline"], found["rows"]
         arms = [str(row[columns[0]]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         click.echo(f"{path}: holds no comparison", err=True)

@@ -84,7 +84,8 @@ def comparison(study: Path) -> dict[str, Any]:
 def test_the_simple_form(study: Path) -> None:
     assert main(["--config", str(study)]) == 0
     found = comparison(study)
-    assert list(found) == ["columns", "rows", "notes", "details"]
+    assert list(found) == ["columns", "headline", "rows", "notes", "details"]
+    assert set(found["headline"]) < set(found["columns"])
     assert found["columns"][:4] == [
         "arm", "title", "bits_per_byte", "bits_per_byte_own_tokens_upper_bound",
     ]  # fmt: skip

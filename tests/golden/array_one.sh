@@ -7,7 +7,7 @@
 # The local scheduler reads no directives. Asked for: 8 cores, 15258 MiB, 01:30:00
 
 JOB='preprocess_patok'
-DIGEST=757ff4a03ffbe609a928eb870865d0b5b3cf7561e53b61e6d5d979c4b55c0545
+DIGEST=c7f85b6cd29d5ba6f942f1eafad2c4790034b5d244f8f5d101be6571e8d26527
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -24,7 +24,7 @@ TASK=7
 printf -v TASK4 '%04d' "$TASK"
 : "$TASK4"  # for argv; not every program takes it
 JOB_ID=${JOB_ID:-manual-$HOST-$$}
-JOB_ID=${JOB_ID//[^][A-Za-z0-9._-]/_}
+JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
 
 cd -- "$PROJECT_DIR" ||
   die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
@@ -56,7 +56,9 @@ write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
       "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
       sync -- "$RECEIPTS/.$name.tmp" &&
       mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
-  )
+  ) && return 0
+  rm -f -- "$RECEIPTS/.$name.tmp"
+  return 1
 }
 
 # shellcheck disable=SC2317,SC2329  # traps call it

@@ -7,7 +7,7 @@
 # The local scheduler reads no directives. Asked for: 8 cores, 15258 MiB, 01:30:00
 
 JOB='split'
-DIGEST=af1b54db0bf49e75bcdc807da19758331367d0db93d9522d02716b9168d1d54a
+DIGEST=e2643a909b2b32869f5e2ad6f55dbf5400cbbbb4d4ed224cbc5e59ca0164bc85
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -24,7 +24,7 @@ TASK=1
 printf -v TASK4 '%04d' "$TASK"
 : "$TASK4"  # for argv; not every program takes it
 JOB_ID=${JOB_ID:-manual-$HOST-$$}
-JOB_ID=${JOB_ID//[^][A-Za-z0-9._-]/_}
+JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
 
 cd -- "$PROJECT_DIR" ||
   die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
@@ -56,7 +56,9 @@ write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
       "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
       sync -- "$RECEIPTS/.$name.tmp" &&
       mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
-  )
+  ) && return 0
+  rm -f -- "$RECEIPTS/.$name.tmp"
+  return 1
 }
 
 # shellcheck disable=SC2317,SC2329  # traps call it

@@ -7,7 +7,7 @@
 # The local scheduler reads no directives. Asked for: 64 cores, 457763 MiB, 48:00:00
 
 JOB='train_vanilla'
-DIGEST=e2f2a75d8a46db1ff2233c7a3529550ff7a3d9fddc85761d458f058643d38980
+DIGEST=a651541f9e4a2f3c867329ef6ebe2f67da92a0064d161010000d1714e993fe87
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=172800  # seconds
@@ -24,7 +24,7 @@ TASK=1
 printf -v TASK4 '%04d' "$TASK"
 : "$TASK4"  # for argv; not every program takes it
 JOB_ID=${JOB_ID:-manual-$HOST-$$}
-JOB_ID=${JOB_ID//[^][A-Za-z0-9._-]/_}
+JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
 
 cd -- "$PROJECT_DIR" ||
   die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
@@ -56,7 +56,9 @@ write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
       "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
       sync -- "$RECEIPTS/.$name.tmp" &&
       mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
-  )
+  ) && return 0
+  rm -f -- "$RECEIPTS/.$name.tmp"
+  return 1
 }
 
 # shellcheck disable=SC2317,SC2329  # traps call it

@@ -1,6 +1,6 @@
 """Writes the golden scripts anew. A person runs it, reads `git diff tests/golden`, and commits.
 
-    python tests/golden/update.py
+python tests/golden/update.py
 """
 
 import sys

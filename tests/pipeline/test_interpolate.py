@@ -88,7 +88,7 @@ CIRCLES = [
 def test_circles_are_shown(given_, circle):
     resolver = Resolver(given_, {})
     resolver.value("${a}", "here")
-    assert any(circle in problem for problem in resolver.problems)
+    assert any(problem.endswith(f" refers to itself: {circle}") for problem in resolver.problems)
 
 
 @pytest.mark.parametrize("joined", [True, False], ids=["text", "lists"])

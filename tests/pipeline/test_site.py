@@ -156,6 +156,7 @@ def test_local_is_this_machine():
 
 def test_a_local_site_file_completes_what_it_leaves_open(tmp_path):
     found = load(tmp_path, {"scheduler": "local", "max_gpus": 1, "environments": {}})
+    assert load(tmp_path, {"scheduler": "local"}).max_gpus >= 0
     assert (found.max_gpus, found.max_cpus) == (1, len(os.sched_getaffinity(0)))
     assert set(found.environments) == {"light", "hf", "nemo"}
     assert load(tmp_path, {"scheduler": "local", "slots": 3, "max_cpus": 5}).max_cpus == 5
@@ -184,7 +185,7 @@ def test_local_refuses_what_the_machine_has_not_and_names_the_demo(sets, words):
 
 
 def test_local_refuses_the_real_study_and_takes_the_demo():
-    with pytest.raises(ConfigError, match="NeMo back end needs GPUs.*--profile demo"):
+    with pytest.raises(ConfigError, match=r"NeMo back end needs GPUs.*--profile demo"):
         plan.make(study.load(MAIN), LOCAL)
     assert plan.make(study.load(MAIN, ["demo"]), LOCAL).jobs
 
@@ -208,7 +209,7 @@ def test_a_queue_s_limits_refuse(name, key, value, words):
 
 
 def test_a_queue_s_limit_on_arrays():
-    with pytest.raises(ConfigError, match="resources.array: 2000 is over queue 'cpu''s 1001"):
+    with pytest.raises(ConfigError, match=r"resources.array: 2000 is over queue 'cpu''s 1001"):
         plan.make(study.load(MAIN, sets=["corpus.chunks=2000"]), site.load(ROOT, "example-slurm"))
 
 

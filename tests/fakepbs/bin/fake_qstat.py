@@ -46,23 +46,28 @@ def qstat(argv: list[str]) -> None:
                 if problem:
                     code = problem[0]
                     complaints.append(problem[1])
+    show(shown, as_json)
+    store.fail(code, *complaints)
+
+
+def show(jobs: dict[str, Any], as_json: bool) -> None:
+    """Prints them; the JSON has its head without any jobs as well."""
     if as_json:
         page = {
             "timestamp": int(time.time()),
             "pbs_version": "23.06.06",
             "pbs_server": store.SERVER,
         }
-        body = {**page, "Jobs": shown} if shown else page
+        body = {**page, "Jobs": jobs} if jobs else page
         print(json.dumps(body, indent="\t", separators=(",", ":\t")))
-    elif shown:
+    elif jobs:
         print(HEAD)
-        for job_id, entry in shown.items():
+        for job_id, entry in jobs.items():
             used = entry.get("resources_used", {}).get("walltime", "0")
             print(
                 f"{job_id:<17} {entry['Job_Name'][:15]:<16} {entry['Job_Owner'][:4]:<16}"
                 f"  {used:>8} {entry['job_state']} {entry['queue']:<16}"
             )
-    store.fail(code, *complaints)
 
 
 def answer(
@@ -126,8 +131,7 @@ def attributes(job: Job, key: str, task: Task | None) -> dict[str, Any]:
         state = "F"
     began, ended = (task or job).get("stime"), (task or job).get("end")
     code = task["exit"] if task else job["exit"]
-    host = store.SERVER
-    letter = f"{job['name']}.e{job['seq']}"
+    host, letter = store.SERVER, f"{job['name']}.e{job['seq']}"
     entry: dict[str, Any] = {"Job_Name": job["name"], "Job_Owner": f"{job['user']}@{host}"}
     if task and began:
         span = int((ended or time.time()) - began)
@@ -149,8 +153,7 @@ def attributes(job: Job, key: str, task: Task | None) -> dict[str, Any]:
     entry["Variable_List"] = {name: parsed(value) for name, value in job["variables"]}
     entry["comment"] = (task or job)["comment"] or None
     entry["run_count"] = 1 if task and began else None
-    entry["Stageout_status"] = (task or {}).get("stageout")
-    entry["Exit_status"] = code
+    entry.update(Stageout_status=(task or {}).get("stageout"), Exit_status=code)
     if key:
         entry.update(array_id=job["id"], array_index=int(key))
     else:

@@ -131,10 +131,7 @@ def build(options: Options, name: str, argv: list[str]) -> Job:
     queue: str = options.get("q") or "workq"
     variables = submitted(options)
     ncpus = demanded(resources)
-    if queue not in QUEUES:
-        store.fail(170, "qsub: Unknown queue")
-    if "disabled" in QUEUES[queue]:
-        store.fail(173, "qsub: Queue is not enabled")
+    open_queue(queue)
     match = INDICES.fullmatch(options.get("J", ""))
     span = options["J"].partition("%")[0] if match else ""
     size = len(store.indices(span)) if match else 1
@@ -167,6 +164,13 @@ def build(options: Options, name: str, argv: list[str]) -> Job:
         "depend": [], "before": [], "time": time.time(),
         "tasks": {key: dict(task) for key in keys},
     }  # fmt: skip
+
+
+def open_queue(queue: str) -> None:
+    if queue not in QUEUES:
+        store.fail(170, "qsub: Unknown queue")
+    if "disabled" in QUEUES[queue]:
+        store.fail(173, "qsub: Queue is not enabled")
 
 
 def demanded(resources: dict[str, str]) -> int:

@@ -225,6 +225,7 @@ def test_only_an_exit_status_of_zero_is_success(code: object) -> None:
     said = report({"job_state": "F", "stime": "x", "substate": 93, "Exit_status": code})
     assert (said.state == C) == (code == 0 and code is not False)
     assert said.exit_code is None or 0 <= said.exit_code < 256
+    assert said.signal is None or 1 <= said.signal <= 64
 
 
 @pytest.mark.parametrize(
