@@ -79,10 +79,12 @@ def log_files(job: Job, root: Path, task: int) -> list[Path]:
     return sorted(found, key=lambda p: p.stat().st_mtime)
 
 
-def scheduler_files(job: Job, root: Path) -> list[Path]:
-    """What the scheduler itself wrote for a job: messages from before the script's own log."""
+def scheduler_files(job: Job, root: Path, task_id: str = "") -> list[Path]:
+    """What the scheduler itself wrote for a job, or for the task with this id: messages from
+    before the script's own log."""
     folder = root / job.log_dir / "scheduler"
-    return sorted((p for p in folder.glob("*") if p.is_file()), key=lambda p: p.stat().st_mtime)
+    found = [p for p in folder.glob("*") if p.is_file() and task_id in p.name]
+    return sorted(found, key=lambda p: p.stat().st_mtime)
 
 
 def tail(path: Path, most: int = TAIL_BYTES) -> str:
@@ -107,7 +109,7 @@ def why(job: Job, status: TaskStatus, root: Path) -> Diagnosis:
         found.reason = str(gate)
     if status.state in (State.COMPLETED, State.PLANNED):
         return found
-    logs = log_files(job, root, status.task) or scheduler_files(job, root)
+    logs = log_files(job, root, status.task) or scheduler_files(job, root, status.id)
     text = tail(logs[-1]) if logs else ""
     found.log = str(logs[-1]) if logs else ""
     row, line = _row(status.state, text, job.stage)

@@ -496,7 +496,7 @@ def become_script(job: Job, index: int, script: Path, gate: socket.socket) -> No
         for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)  # python ignores SIGPIPE, nohup SIGHUP
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.execvpe("bash", ["bash", str(script)], environment(job, index))  # noqa: S606, S607
+        os.execvpe("bash", ["bash", str(script)], environment(job, index))
     except OSError as error:
         with contextlib.suppress(OSError):
             gate.sendall(f"{error.filename or 'bash'}: {why(error)}".encode(errors="replace"))
@@ -1014,7 +1014,7 @@ def ensure_supervisor(spool: Spool) -> str:
         return ""
     # -I: neither the folder nor the variables of whoever submits decide what it imports.
     me = [sys.executable, "-I", os.path.abspath(__file__), "supervise", "--spool", str(spool.path)]
-    done = subprocess.run(me, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
+    done = subprocess.run(me, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         return f"no supervisor could be started: {said[-1] if said else done.returncode}"

@@ -140,7 +140,7 @@ def _ordered(stages: Mapping[str, Stage]) -> list[str]:
 
     def visit(name: str) -> None:
         if name not in order:
-            for need in stages[name].needs:
+            for need, _ in stages[name].needed():
                 visit(need)
             order.append(name)
 
@@ -419,14 +419,14 @@ class _Builder:
         return self.queue
 
     def _upstream(self, counts: Mapping[str, int]) -> tuple[Upstream, ...]:
-        """Of a stage that has this job's arm, the job of that arm; of others, all their jobs."""
-        upstream = []
-        for need in self.stage.needs:
+        """Of a stage that has this job's arm, the job of that arm; of others, all their jobs;
+        of `stage:arm`, that one."""
+        jobs: dict[str, None] = {}
+        for need, named in self.stage.needed():
             arms = self.study.stage_arms(self.study.stages[need])
-            for arm in (self.arm,) if self.arm in arms else arms:
-                job = f"{need}_{arm}" if arm else need
-                upstream.append(Upstream(job, counts.get(job, 1)))
-        return tuple(upstream)
+            chosen = (named,) if named else (self.arm,) if self.arm in arms else arms
+            jobs |= dict.fromkeys(f"{need}_{arm}" if arm else need for arm in chosen)
+        return tuple(Upstream(job, counts.get(job, 1)) for job in jobs)
 
     def _hours(self) -> tuple[float, float]:
         hours = self.stage.hours

@@ -108,7 +108,8 @@ def load(root: Path, name: str) -> Site:
             found[key] = built
     site = validate.build(Site, rest, "$", problems)
     validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], str(path))
-    assert site is not None
+    if site is None:
+        raise AssertionError("validate.finish raises when there are problems")
     return _complete(msgspec.structs.replace(site, **found), root)
 
 

@@ -81,6 +81,10 @@ class Stage(msgspec.Struct, frozen=True):
     hours: Hours | dict[str, Hours] = 0.0
     reads: tuple[str, ...] = ()  # parameter sections that a `command` reads from its config file
 
+    def needed(self) -> list[tuple[str, str]]:
+        """(stage, arm) of each need: `train` is (train, ""), `preprocess:vanilla` names an arm."""
+        return [(stage, arm) for stage, _, arm in (need.partition(":") for need in self.needs)]
+
 
 class Profile(msgspec.Struct, frozen=True):
     """A named overlay: it changes exactly the keys that it names."""
@@ -162,9 +166,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     def stage_arms(self, stage: Stage) -> tuple[str, ...]:
         """The arms of a stage's jobs; one empty name where the stage has none."""
-        if stage.arms == "none":
-            return ("",)
-        return tuple(self.arms) if stage.arms == "all" else tuple(stage.arms)
+        return _arms_of(stage, self.arms) if stage.arms != "none" else ("",)
 
 
 def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> Loaded:
@@ -187,7 +189,8 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     if base and not problems:
         _check(base, arms, stages, problems)
     validate.finish(_tidy(problems), str(path))
-    assert base is not None  # or there were problems
+    if base is None:
+        raise AssertionError("validate.finish raises when there are problems")
     return Loaded(path, base, arms, stages, tuple(profiles), overlay)
 
 
@@ -379,9 +382,12 @@ def _check_stage(
         problems.append(f"{where}.kind: {stage.kind!r} is no kind; {nearest(stage.kind, KINDS)}")
     elif stage.kind == "command" and not stage.run:
         problems.append(f"{where}.run: missing. A command needs its argv, e.g. [python, x.py]")
-    for need in stage.needs:
+    for need, arm in stage.needed():
         if need not in stages:
             problems.append(f"{where}.needs: no stage is called {need!r}; {nearest(need, stages)}")
+        elif arm and arm not in _arms_of(stages[need], arms):
+            valid = nearest(arm, _arms_of(stages[need], arms))
+            problems.append(f"{where}.needs: stage {need!r} has no arm {arm!r}; {valid}")
     if isinstance(stage.arms, tuple):
         if not stage.arms or len(set(stage.arms)) < len(stage.arms):
             problems.append(f"{where}.arms: name at least one arm, and each once")
@@ -401,6 +407,13 @@ def _check_stage(
                 problems.append(f"{where}.hours: no arm is called {arm!r}; {nearest(arm, arms)}")
 
 
+def _arms_of(stage: Stage, arms: Mapping[str, Arm]) -> tuple[str, ...]:
+    """The ids of a stage's arms."""
+    if stage.arms == "none":
+        return ()
+    return tuple(arms) if stage.arms == "all" else tuple(stage.arms)
+
+
 def _check_cycles(stages: Mapping[str, Stage], problems: list[str]) -> None:
     done: set[str] = set()
 
@@ -409,7 +422,7 @@ def _check_cycles(stages: Mapping[str, Stage], problems: list[str]) -> None:
             circle = " -> ".join([*trail[trail.index(name) :], name])
             problems.append(f"stages.{name}.needs: goes round in a circle: {circle}")
         elif name not in done and name in stages:
-            for need in stages[name].needs:
+            for need, _ in stages[name].needed():
                 visit(need, (*trail, name))
             done.add(name)
 

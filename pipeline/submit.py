@@ -243,7 +243,7 @@ class Engine:
             yamlio.write_atomic(path, text)
         try:
             receipts.directory(self.store.state_dir, job.name).mkdir(parents=True, exist_ok=True)
-            (self.root / job.log_dir).mkdir(parents=True, exist_ok=True)
+            (self.root / job.log_dir / "scheduler").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(f"{error.filename}: cannot be made: {error.strerror}") from None
 

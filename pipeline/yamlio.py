@@ -104,7 +104,7 @@ def parse(text: str, where: str) -> Any:
     try:
         if len(text) > 10_000:  # deep enough to overrun the stack of the parser, which is C
             _check_depth(text, where)
-        value = yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where

@@ -6,10 +6,11 @@
 #   slurm.sh env     print the path of the environment file, if the cluster was started
 #   slurm.sh down    stop what `up` started, by its pid files, and delete the state
 #
-# Everything lives in one folder, with ports of its own: another Slurm on this machine is left alone.
+# Everything lives in one folder and on a block of ports that was free: another Slurm on this machine
+# is left alone.
 set -euo pipefail
 export LC_ALL=C PATH="/usr/sbin:/usr/bin:/sbin:/bin" DEBIAN_FRONTEND=noninteractive
-PORT=27800 SSH_PORT=2322 NODES=4 CPUS=64 MEMORY=256000 GPUS=8
+NODES=4 CPUS=64 MEMORY=256000 GPUS=8
 base=/tmp # slurmd runs job scripts from its spool, which /dev/shm may forbid
 if [ -w /dev/shm ] && ! grep -q '^[^ ]* /dev/shm .*noexec' /proc/mounts; then base=/dev/shm; fi
 STATE=$base/pipeline-slurm
@@ -39,6 +40,20 @@ await() {
   done
 }
 
+# ports: PORT is slurmctld's, +1 slurmdbd's, +2 sshd's, +10 to +13 the slurmds'. Chosen once.
+ports() {
+  local port
+  PORT=$(cat port 2>/dev/null || true)
+  for ((port = 27800; port < 29800 && ${PORT:-0} == 0; port += 100)); do
+    free "$port" && free $((port + 1)) && free $((port + 2)) && free $((port + 10)) && PORT=$port
+  done
+  [ -n "$PORT" ] || die "no free ports from 27800 on"
+  echo "$PORT" >port
+  SSH_PORT=$((PORT + 2))
+}
+
+free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 packages() {
   local command missing=
   for command in slurmctld slurmd slurmdbd sbatch sacct munged mariadbd sshd ssh; do
@@ -62,7 +77,7 @@ configure() {
   local n g
   for ((g = 0; g < GPUS; g++)); do ln -sfn /dev/null "gpu$g"; done # gres.conf wants device files
   echo "Name=gpu Type=a100 File=$STATE/gpu[0-$((GPUS - 1))]" >gres.conf
-  : >cgroup.conf
+  echo "# none" >cgroup.conf # an empty one makes every daemon complain
   cat >slurm.conf <<END
 ClusterName=pipeline
 SlurmctldHost=localhost(127.0.0.1)
@@ -231,6 +246,7 @@ up() {
   mkdir -p -m 700 ssh
   exec 9>"$STATE/lock" # so that two at once do the work once
   flock -w 300 9 || die "another slurm.sh is at work"
+  ports
   configure
   start_munged
   start_sshd

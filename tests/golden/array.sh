@@ -7,7 +7,7 @@
 # The local scheduler reads no directives. Asked for: 8 cores, 15258 MiB, 01:30:00
 
 JOB='preprocess_patok'
-DIGEST=c7f85b6cd29d5ba6f942f1eafad2c4790034b5d244f8f5d101be6571e8d26527
+DIGEST=4c92be5b94207608d2023570d74bff25a2a23e26350c0fbfc162945f46cad1dc
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -107,19 +107,15 @@ rm -f -- "$RECEIPTS/$RECEIPT".ok "$RECEIPTS/$RECEIPT".fail-*  # of this id befor
 
 # --- 3. Gate: the newest receipt of every upstream task must be one of success
 look_at() {  # JOB TASKS: adds the tasks without success to GATE
-  local name task rest id kind names missing='' first=0 t
-  local -A newest=() newest_id=()
+  local name task kind names missing='' first=0 t
+  local -A newest=()
   mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
-  for name in "${names[@]}"; do  # the newest first; <task>.<id>.<run, ok or fail-N>
-    task=${name%%.*} rest=${name#*.}
-    kind=${rest##*.} id=${rest%.*}
+  # The newest first, at equal times by name, so that an end stands before its start.
+  for name in "${names[@]}"; do  # <task>.<id>.<run, ok or fail-N>
+    task=${name%%.*} kind=${name##*.}
     case $task in '' | *[!0-9]*) continue ;; esac
     case $kind in run | ok | fail-*) ;; *) continue ;; esac
-    if [[ -z ${newest[$task]:-} ]]; then
-      newest[$task]=$kind newest_id[$task]=$id
-    elif [[ ${newest[$task]} == run && ${newest_id[$task]} == "$id" ]]; then
-      newest[$task]=$kind  # a script ends after it starts, whatever the clock's resolution
-    fi
+    newest[$task]=${newest[$task]:-$kind}
   done
   for ((t = 1; t <= $2 + 1; t++)); do
     if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then

@@ -7,7 +7,7 @@
 # The local scheduler reads no directives. Asked for: 64 cores, 457763 MiB, 48:00:00
 
 JOB='train_vanilla'
-DIGEST=a651541f9e4a2f3c867329ef6ebe2f67da92a0064d161010000d1714e993fe87
+DIGEST=e221eb43958299ba61f8260f49041d9cea502b26cedde0e18e949a4344855d47
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=172800  # seconds
@@ -103,19 +103,15 @@ rm -f -- "$RECEIPTS/$RECEIPT".ok "$RECEIPTS/$RECEIPT".fail-*  # of this id befor
 
 # --- 3. Gate: the newest receipt of every upstream task must be one of success
 look_at() {  # JOB TASKS: adds the tasks without success to GATE
-  local name task rest id kind names missing='' first=0 t
-  local -A newest=() newest_id=()
+  local name task kind names missing='' first=0 t
+  local -A newest=()
   mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
-  for name in "${names[@]}"; do  # the newest first; <task>.<id>.<run, ok or fail-N>
-    task=${name%%.*} rest=${name#*.}
-    kind=${rest##*.} id=${rest%.*}
+  # The newest first, at equal times by name, so that an end stands before its start.
+  for name in "${names[@]}"; do  # <task>.<id>.<run, ok or fail-N>
+    task=${name%%.*} kind=${name##*.}
     case $task in '' | *[!0-9]*) continue ;; esac
     case $kind in run | ok | fail-*) ;; *) continue ;; esac
-    if [[ -z ${newest[$task]:-} ]]; then
-      newest[$task]=$kind newest_id[$task]=$id
-    elif [[ ${newest[$task]} == run && ${newest_id[$task]} == "$id" ]]; then
-      newest[$task]=$kind  # a script ends after it starts, whatever the clock's resolution
-    fi
+    newest[$task]=${newest[$task]:-$kind}
   done
   for ((t = 1; t <= $2 + 1; t++)); do
     if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then

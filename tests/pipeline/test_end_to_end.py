@@ -19,14 +19,9 @@ EVERYTHING = sorted(
 
 @pytest.fixture(params=["local", "pbs", "slurm"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
-    folder = tmp_path / "a project's folder, é"
-    env: dict[str, str] = {}
-    if request.param == "pbs":
-        env = request.getfixturevalue("pbs_env")
-    elif request.param == "slurm":
-        env = request.getfixturevalue("slurm_env")
-        # Slurm takes no quote in a path that a directive names.
-        folder = Path(request.getfixturevalue("slurm_folder")) / "a project, é"
+    # A log's path stands in a directive, where neither PBS nor Slurm takes a quote.
+    folder = tmp_path / ("a project's folder, é" if request.param == "local" else "a project é")
+    env = {} if request.param == "local" else request.getfixturevalue(f"{request.param}_env")
     return Project(folder, site_yaml(request.param, folder), env)
 
 
@@ -149,7 +144,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(project: Project, seed: 
 
 def test_two_commands_at_once_submit_everything_once(project: Project) -> None:
     both = [project.start("submit", "all") for _ in range(2)]
-    codes = sorted(process.wait(120) for process in both)
-    assert codes == [0, 0], [p.communicate() for p in both]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
     project.wait(completed)
     assert project.ran() == EVERYTHING

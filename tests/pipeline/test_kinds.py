@@ -35,7 +35,7 @@ def test_its_program_gets_the_configuration(kind):
 def test_what_its_argv_names_is_a_field_of_a_section(kind):
     for word in KINDS[kind].argv:
         for section, key in re.findall(r"\$\{(\w+)\.(\w+)\}", word):
-            assert key in {f for f in SECTIONS[section].__struct_encode_fields__}
+            assert key in SECTIONS[section].__struct_encode_fields__
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

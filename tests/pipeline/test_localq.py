@@ -136,8 +136,8 @@ def test_a_task_knows_who_it_is(queue: Queue) -> None:
     queue.env |= {"PIPELINE_TOKEN": "stale", "HF_TOKEN": "secret", "HF_HOME": "/cache"}
     queue.env |= {"https_proxy": "http://me:pass@proxy", "OMP_NUM_THREADS": "3"}
     job = queue.submit(
-        'echo "$LOCAL_JOB_ID|${LOCAL_ARRAY_INDEX-none}|$PIPELINE_TOKEN|$PIPELINE_ATTEMPT|${HF_TOKEN-}|'
-        '$HF_HOME|${https_proxy-}|$OMP_NUM_THREADS|$PWD"; echo to stderr >&2',
+        'echo "$LOCAL_JOB_ID|${LOCAL_ARRAY_INDEX-none}|$PIPELINE_TOKEN|$PIPELINE_ATTEMPT|'
+        '${HF_TOKEN-}|$HF_HOME|${https_proxy-}|$OMP_NUM_THREADS|$PWD"; echo to stderr >&2',
         "--name", "who", "--array", "2", "--token", "3fa9c2d1", "--attempt", "2",
         "--output", "logs/deep",
     )  # fmt: skip
@@ -475,11 +475,12 @@ def test_survives_the_terminal_it_was_started_from(queue: Queue) -> None:
     shell, terminal = pty.fork()
     if shell == 0:
         os.chdir(queue.folder)
-        os.execve("/bin/bash", ["bash", "--norc", "--noediting", "-i"], queue.env)  # noqa: S606
+        os.execve("/bin/bash", ["bash", "--norc", "--noediting", "-i"], queue.env)
     while b"$ " not in os.read(terminal, 4096).replace(b"# ", b"$ "):
         pass  # what is typed before the prompt may be flushed
     line = " ".join(f"'{word}'" for word in queue.argv("submit", script))
     os.write(terminal, f"{line}\n".encode())
+    until((queue.spool / "jobs/L1/job.json").exists)
     queue.wait("L1", ("running", *ENDED))
     os.close(terminal)  # hangs up: SIGHUP to the shell and its jobs
     os.kill(shell, signal.SIGHUP)

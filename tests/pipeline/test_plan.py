@@ -492,3 +492,14 @@ def test_the_fuzz_reaches_plans_as_well_as_refusals(tmp_path):
         except ConfigError:
             outcomes.add("refusal")
     assert outcomes == {"plan", "refusal"}
+
+
+def test_a_need_may_name_another_arm(tmp_path: Path) -> None:
+    made = plan.make(study.load(ROOT / "studies/filipino-cpt.yaml"), site.reference(ROOT))
+    needs = [u.job for u in made.job("evaluate_patok").upstream]
+    assert needs == ["export_patok", "benchmarks", "preprocess_vanilla"]
+    path = tmp_path / "s.yaml"
+    text = (ROOT / "studies/filipino-cpt.yaml").read_text()
+    path.write_text(text.replace("preprocess:vanilla", "preprocess:vanila"))
+    with pytest.raises(ConfigError, match="no arm 'vanila'; did you mean 'vanilla'"):
+        study.load(path)

@@ -60,7 +60,8 @@ def test_shell_entry_points_pass_shellcheck() -> None:
 
 def test_hostile_values_pass_shellcheck(tmp_path: Path) -> None:
     job = array_job(
-        scheduler="local", project_dir=f"/{HOSTILE}", argv=("prog", HOSTILE, "-", "", "[0]=x", "ls"),
+        scheduler="local", project_dir=f"/{HOSTILE}",
+        argv=("prog", HOSTILE, "-", "", "[0]=x", "ls"),
         env_file=f"-{HOSTILE}", state_dir=f"-{HOSTILE}", directives=(),
     )  # fmt: skip
     file = tmp_path / "x.sh"
@@ -328,7 +329,7 @@ def test_a_job_and_run_in_enroot_start_the_same_thing(tmp_path: Path) -> None:
     calls = []
     script = folder / "job.sh"
     script.write_text(render(job))
-    for number, argv in enumerate((["bash", script], [folder / "run_in_enroot.sh", *job.argv])):
+    for number, argv in enumerate((["bash", str(script)], [f"{folder}/run_in_enroot.sh", *job.argv])):
         call = tmp_path / f"call{number}"
         subprocess.run(argv, env={**env, "CALL": str(call)}, check=True, cwd="/")
         calls.append(call.read_text().split("\0"))
@@ -366,7 +367,8 @@ def test_shared_parts_of_run_in_enroot_are_those_of_jobs() -> None:
     base = (TEMPLATES / "base.sh.j2").read_text()
     names = (TEMPLATES / "containers" / "names.sh.j2").read_text()
     function = re.search(r"^read_env_file\(\) \{.*?^\}$", base, re.DOTALL | re.MULTILINE)
-    assert function and function[0] in text
+    assert function
+    assert function[0] in text
     assert names.split("{%")[0] in text
 
 

@@ -200,7 +200,7 @@ def test_an_array_takes_its_task_from_the_index(root: Path) -> None:
 def test_an_array_without_a_right_index_refuses(root: Path, index: str | None) -> None:
     script = array(root, "touch", "ran")
     env = {} if index is None else {"LOCAL_ARRAY_INDEX": index}
-    code, _, err = script.run(**env)
+    code, _, err = script.run(None, **env)
     assert code == 65
     assert "an array of 20 and LOCAL_ARRAY_INDEX says none of them" in err
     assert not (root / "ran").exists()
@@ -235,14 +235,14 @@ def test_ids_of_other_schedulers(
     root: Path, scheduler: str, env: dict[str, str], name: str
 ) -> None:
     script = array(root, scheduler=scheduler)
-    assert script.run(**env)[0] == 0
+    assert script.run(None, **env)[0] == 0
     assert script.names() == [name]
 
 
 def test_a_plain_slurm_job_ignores_the_array_it_was_submitted_from(root: Path) -> None:
     script = Script(root, scheduler="slurm")
     env = {"SLURM_JOB_ID": "20", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "7"}
-    assert script.run(**env)[0] == 0
+    assert script.run(None, **env)[0] == 0
     assert script.names() == ["1.20.ok"]
 
 
@@ -344,7 +344,7 @@ CHECKPOINT = (
 
 
 def started(script: Script, **env: str) -> tuple[subprocess.Popen[str], int]:
-    process = script.start(LOCAL_JOB_ID="L1", **env)
+    process = script.start(None, LOCAL_JOB_ID="L1", **env)
     pid = script.root / "pid"
     wait_for(lambda: pid.exists() and pid.read_text().endswith("\n"))
     return process, int(pid.read_text())

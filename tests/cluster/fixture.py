@@ -1,0 +1,59 @@
+"""The fixture `slurm`: the real cluster of `slurm.sh`, found running or started for the tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.require import require
+
+SCRIPT = Path(__file__).with_name("slurm.sh")
+DAEMONS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sshd")
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A cluster with partitions `main` and `short` on nodes n1 to n4 (64 CPUs, 8 GPUs each)."""
+
+    env: dict[str, str]  # of this process, and what leads Slurm's commands to the cluster
+    ssh_config: Path  # for `ssh -F`; its host is `pipeline-slurm`, where the same commands work
+
+    def run(self, *argv: str, check: bool = True) -> str:
+        """A Slurm command's output."""
+        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=60)
+        assert not check or done.returncode == 0, f"{argv}: {done.stderr}"
+        return done.stdout
+
+
+def _script(word: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(SCRIPT), word], capture_output=True, text=True, timeout=600)
+
+
+def _installed() -> bool:
+    return all(shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") for name in DAEMONS)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """The cluster. One that was running is left running."""
+    found = _script("env").stdout.strip()
+    if not found:
+        require("slurm", _installed(), "Slurm is not installed: see tests/cluster/slurm.sh")
+        require("slurm", os.getuid() == 0, "starting a Slurm cluster needs root")
+    started = _script("up") if os.getuid() == 0 else None
+    if started and started.returncode:
+        reason = started.stderr.strip().splitlines()[-1:]
+        require("slurm", False, f"the Slurm cluster does not start: {reason}")
+    text = Path(found or _script("env").stdout.strip()).read_text()
+    values = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
+    ssh_config = Path(values["PIPELINE_TEST_SSH_CONFIG"])
+    yield Slurm({**os.environ, "SLURM_CONF": values["SLURM_CONF"]}, ssh_config)
+    if not found:
+        _script("down")

@@ -1,0 +1,14 @@
+"""What all tests share: a clean environment, and a cluster for those that ask for one."""
+
+from __future__ import annotations
+
+import os
+
+from tests.cluster.fixture import slurm
+
+__all__ = ["slurm"]
+
+# A developer's own settings must decide nothing here; PIPELINE_TEST_* are about the tests.
+for _name in list(os.environ):
+    if _name.startswith(("PIPELINE_", "LOCALQ_")) and not _name.startswith("PIPELINE_TEST_"):
+        del os.environ[_name]
