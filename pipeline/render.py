@@ -117,7 +117,7 @@ def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # it is shell, not HTML: every value goes through `q`
+        autoescape=False,  # noqa: S701  # it is shell, not HTML: every value goes through `q`
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

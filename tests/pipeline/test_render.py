@@ -329,7 +329,8 @@ def test_a_job_and_run_in_enroot_start_the_same_thing(tmp_path: Path) -> None:
     calls = []
     script = folder / "job.sh"
     script.write_text(render(job))
-    for number, argv in enumerate((["bash", str(script)], [f"{folder}/run_in_enroot.sh", *job.argv])):
+    by_hand = [str(folder / "run_in_enroot.sh"), *job.argv]
+    for number, argv in enumerate((["bash", str(script)], by_hand)):
         call = tmp_path / f"call{number}"
         subprocess.run(argv, env={**env, "CALL": str(call)}, check=True, cwd="/")
         calls.append(call.read_text().split("\0"))

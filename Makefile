@@ -1,0 +1,54 @@
+# make demo    the whole main study with tiny models, on this machine
+# make test    all the tests that this machine can run; ARGS="-k localq" goes to pytest
+# make lint    ruff and mypy        make docs   are the documents' links alive
+# make bench   the benchmarks       make clean  delete what the above made, but no results
+#
+# Needs Python 3.11 or newer, with venv; or say PYTHON=/path/to/python. pip's own variables hold, e.g.
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu for a torch without CUDA (3 GB less).
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint docs bench clean
+
+# A name on PATH can be a stub that only says what is missing: ask each to run.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# Not .venv/bin/pip: its first line cannot hold a path with a space.
+PY = .venv/bin/python
+INSTALL = $(PY) -m pip install --disable-pip-version-check -q -c constraints.txt
+
+demo: .venv/demo.stamp
+	$(PY) -m pipeline run --profile demo
+
+test: .venv/dev.stamp
+	$(PY) -m pytest $(ARGS)
+
+lint: .venv/dev.stamp
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+docs:
+	@status=0; \
+	for f in *.md docs/*.md jobs/*.md data/*/*.md; do \
+	  for link in $$(grep -oE '\]\([^)#: ]+' "$$f" | cut -c3-); do \
+	    [ -e "$$(dirname "$$f")/$$link" ] || { echo "$$f: no such file: $$link"; status=1; }; \
+	  done; \
+	done; exit $$status
+
+bench: .venv/dev.stamp
+	@for f in benchmarks/*.py; do echo "== $$f"; $(PY) "$$f" || exit 1; done
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is not on PATH: install it, or make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml constraints.txt | $(PY)
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt | $(PY)
+	$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/demo.stamp
