@@ -18,7 +18,7 @@ import msgspec
 from pipeline.states import EXIT_STATES, State
 
 _NAME = re.compile(r"(\d+)\.(.+)\.(run|ok|fail-(\d+))")
-_TERMINATED = 128 + 15
+_TERM = 15  # what schedulers send first, when a job is cancelled or its walltime is over
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -84,11 +84,13 @@ def state_of(receipt: Receipt, cancelled: bool) -> tuple[State, str]:
     code = receipt.exit_code or 0
     if code in EXIT_STATES:
         return EXIT_STATES[code], ""
-    if code > 128 and cancelled:
-        return State.CANCELLED, f"cancelled (signal {code - 128})"
-    if code == _TERMINATED and _ran_out(read(receipt)):
+    content = read(receipt)
+    signal = content.get("signal") or (code - 128 if 128 < code <= 192 else None)
+    if signal and cancelled:
+        return State.CANCELLED, f"cancelled (signal {signal})"
+    if signal == _TERM and _ran_out(content):
         return State.TIMEOUT, "terminated when its walltime was over"
-    return State.FAILED, f"signal {code - 128}" if code > 128 else f"exit code {code}"
+    return State.FAILED, f"signal {signal}" if signal else f"exit code {code}"
 
 
 def _ran_out(content: Mapping[str, Any]) -> bool:

@@ -148,7 +148,7 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
     count, resources = len(tasks), job.resources
     whole = count == job.tasks
     stage = f"stages/{job.kind}.sh.j2"
-    logs = absolute(job, job.log_dir).rstrip("/")
+    logs = absolute(job, job.log_dir).rstrip("/") + "/scheduler"  # its own; the task's is beside
     ranks = max(1, resources.gpus) if job.launcher else 1
     return {
         "job": job,

@@ -44,6 +44,7 @@ EXIT_MEANINGS = {
     65: "bad input",
     70: "training diverged",
     71: "out of memory",
+    74: "its receipt could not be written",
     75: "stopped by a signal after a checkpoint",
     78: "gate closed: an upstream task has no receipt of success",
     126: "the program could not be executed",

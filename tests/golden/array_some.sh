@@ -4,10 +4,13 @@
 # By hand: LOCAL_ARRAY_INDEX=1 bash FILE
 # Written by `pipeline render` from job_templates/; change those or the site file, not this one.
 # What it does, step by step: docs/scripts.md
-# The local scheduler reads no directives. Asked for: 8 cores, 15258 MiB, 01:30:00
+#LOCAL --cpus 8 --walltime 5400
+#LOCAL --workdir '/scratch/me/pipeline'
+#LOCAL --output '/scratch/logs/jobs/preprocess_patok/scheduler'
+#LOCAL --array 1-3
 
 JOB='preprocess_patok'
-DIGEST=4c92be5b94207608d2023570d74bff25a2a23e26350c0fbfc162945f46cad1dc
+DIGEST=fd2b2bc0486007cf4b446be25e197742e754b81fb4b36836a3ebd4d6cc140736
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -30,11 +33,19 @@ INDEX_MAP=(  # the scheduler's index 1, 2, ... is this task
 TASK=${INDEX_MAP[INDEX - 1]}
 printf -v TASK4 '%04d' "$TASK"
 : "$TASK4"  # for argv; not every program takes it
+QUEUED=$JOB_ID  # empty by hand
 JOB_ID=${JOB_ID:-manual-$HOST-$$}
 JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
 
 cd -- "$PROJECT_DIR" ||
   die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
+
+# Under a scheduler all output goes to one log a task and attempt, live and under the same name
+# everywhere; what the scheduler keeps itself may come late, or not at all. By hand it stays here.
+LOGS='/scratch/logs/jobs/preprocess_patok'
+if [[ -n $QUEUED ]] && mkdir -p -- "$LOGS" && : >>"$LOGS/$TASK.$JOB_ID.log"; then
+  exec >>"$LOGS/$TASK.$JOB_ID.log" 2>&1
+fi
 
 # --- 2. Receipts: one file says that this task runs, another how it ended
 RECEIPTS=$STATE_DIR/receipts/$JOB

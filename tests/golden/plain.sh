@@ -4,10 +4,12 @@
 # By hand: bash jobs/scripts/split.sh
 # Written by `pipeline render` from job_templates/; change those or the site file, not this one.
 # What it does, step by step: docs/scripts.md
-# The local scheduler reads no directives. Asked for: 8 cores, 15258 MiB, 01:30:00
+#LOCAL --cpus 8 --walltime 5400
+#LOCAL --workdir '/scratch/me/pipeline'
+#LOCAL --output '/scratch/logs/jobs/split/scheduler'
 
 JOB='split'
-DIGEST=e2643a909b2b32869f5e2ad6f55dbf5400cbbbb4d4ed224cbc5e59ca0164bc85
+DIGEST=c49e1d2a3eb998f2f06ee7ce4d89b9669b4e51b3c1f9b05313fc1a87da21b96a
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -23,11 +25,19 @@ JOB_ID=${LOCAL_JOB_ID:-}
 TASK=1
 printf -v TASK4 '%04d' "$TASK"
 : "$TASK4"  # for argv; not every program takes it
+QUEUED=$JOB_ID  # empty by hand
 JOB_ID=${JOB_ID:-manual-$HOST-$$}
 JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
 
 cd -- "$PROJECT_DIR" ||
   die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
+
+# Under a scheduler all output goes to one log a task and attempt, live and under the same name
+# everywhere; what the scheduler keeps itself may come late, or not at all. By hand it stays here.
+LOGS='/scratch/logs/jobs/split'
+if [[ -n $QUEUED ]] && mkdir -p -- "$LOGS" && : >>"$LOGS/$TASK.$JOB_ID.log"; then
+  exec >>"$LOGS/$TASK.$JOB_ID.log" 2>&1
+fi
 
 # --- 2. Receipts: one file says that this task runs, another how it ended
 RECEIPTS=$STATE_DIR/receipts/$JOB

@@ -4,10 +4,12 @@
 # By hand: bash jobs/run_cpt_baseline.sh
 # Written by `pipeline render` from job_templates/; change those or the site file, not this one.
 # What it does, step by step: docs/scripts.md
-# The local scheduler reads no directives. Asked for: 64 cores, 457763 MiB, 48:00:00
+#LOCAL --cpus 64 --walltime 172800
+#LOCAL --workdir '/scratch/me/pipeline'
+#LOCAL --output '/scratch/logs/jobs/train_vanilla/scheduler'
 
 JOB='train_vanilla'
-DIGEST=e221eb43958299ba61f8260f49041d9cea502b26cedde0e18e949a4344855d47
+DIGEST=1f72d23976baf03284aaaf9c069170842eb8ae9c18524975a3f51d5a7f85d8e5
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=172800  # seconds
@@ -23,11 +25,19 @@ JOB_ID=${LOCAL_JOB_ID:-}
 TASK=1
 printf -v TASK4 '%04d' "$TASK"
 : "$TASK4"  # for argv; not every program takes it
+QUEUED=$JOB_ID  # empty by hand
 JOB_ID=${JOB_ID:-manual-$HOST-$$}
 JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
 
 cd -- "$PROJECT_DIR" ||
   die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
+
+# Under a scheduler all output goes to one log a task and attempt, live and under the same name
+# everywhere; what the scheduler keeps itself may come late, or not at all. By hand it stays here.
+LOGS='/scratch/logs/jobs/train_vanilla'
+if [[ -n $QUEUED ]] && mkdir -p -- "$LOGS" && : >>"$LOGS/$TASK.$JOB_ID.log"; then
+  exec >>"$LOGS/$TASK.$JOB_ID.log" 2>&1
+fi
 
 # --- 2. Receipts: one file says that this task runs, another how it ended
 RECEIPTS=$STATE_DIR/receipts/$JOB

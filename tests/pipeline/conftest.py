@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.fixture import Slurm, slurm
 from tests.fakepbs.fixture import FakePBS
+
+__all__ = ["slurm"]
 
 
 @pytest.fixture
@@ -21,3 +24,9 @@ def pbs_env(tmp_path: Path) -> Iterator[dict[str, str]]:
     fake = FakePBS(tmp_path / "pbs")
     yield fake.env
     fake.stop()
+
+
+@pytest.fixture
+def slurm_env(slurm: Slurm) -> dict[str, str]:
+    """What leads `sbatch` and its kind to the test cluster."""
+    return {"SLURM_CONF": slurm.env["SLURM_CONF"]}

@@ -246,9 +246,9 @@ def test_a_path_that_no_container_mounts_is_refused(path: str) -> None:
 @pytest.mark.parametrize(
     ("scheduler", "path", "line"),
     [
-        ("pbs", "/a b/é", '#PBS -o "/a b/é/"'),
-        ("slurm", '/a b/"q" 5%', '#SBATCH --output="/a b/\\"q\\" 5%%/%j.out"'),
-        ("pbs", "logs", "#PBS -o /scratch/me/pipeline/logs/"),
+        ("pbs", "/a b/é", '#PBS -o "/a b/é/scheduler/"'),
+        ("slurm", '/a b/"q" 5%', '#SBATCH --output="/a b/\\"q\\" 5%%/scheduler/%j.out"'),
+        ("pbs", "logs", "#PBS -o /scratch/me/pipeline/logs/scheduler/"),
     ],
     ids=["pbs", "slurm", "relative"],
 )
