@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.pipeline.world import STUDY, World  # noqa: E402
+from tests.pipeline.world import STUDY, World
 
 
 def measure(tasks: int, folder: Path) -> tuple[float, int, int]:

@@ -233,7 +233,8 @@ def convert(trained: Tokenizer) -> str:
     merges = [(pieces[left], pieces[right]) for token in sorted(trained.expansions)
               for left, right in trained.expansions[token]]
     model = package.models.BPE(vocab={piece: token for token, piece in enumerate(pieces)},
-                               merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+                               merges=merges, fuse_unk=True, byte_fallback=True,
+                               unk_token="<unk>")  # noqa: S106 - a piece, no password
     tokenizer = package.Tokenizer(model)
     tokenizer.normalizer = package.normalizers.Replace(" ", "▁")
     tokenizer.decoder = package.decoders.Sequence([

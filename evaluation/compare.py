@@ -14,8 +14,9 @@ def compare(
     """The content of comparison.json.
 
     `columns`, `headline` (those of them for a short table), `rows` (one an arm; accuracies and
-    differences in per cent, missing ones null) and `notes` are a stable form for any program; `details` has counts, intervals, chance,
-    differences, expectations and the levels. Raises InputError for an unknown arm or expectation.
+    differences in per cent, missing ones null) and `notes` are a stable form for any program;
+    `details` has counts, intervals, chance, differences, expectations and the levels. Raises
+    InputError for an unknown arm or expectation.
     """
     base = find_arm(arms, baseline, "baseline")
     names = metric_names(arms)

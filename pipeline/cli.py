@@ -18,7 +18,8 @@ from pipeline import __version__
 from pipeline.errors import PipelineError, StateError
 
 if TYPE_CHECKING:
-    from pipeline.plan import Job, Plan
+    from pipeline.job import Job
+    from pipeline.plan import Plan
     from pipeline.site import Site
     from pipeline.submit import Engine
     from pipeline.track import JobStatus, Report
@@ -583,7 +584,8 @@ def completion(shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
-    assert kind is not None
+    if kind is None:
+        raise StateError(f"click {click.__version__} has no completion for {shell}. Use another")
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
 
 

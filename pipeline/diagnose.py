@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from pipeline import receipts
-from pipeline.plan import Job
+from pipeline.job import Job
 from pipeline.receipts import Receipt
 from pipeline.states import EXIT_MEANINGS, State
 from pipeline.track import TaskStatus

@@ -12,7 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from pipeline.plan import Job, Plan
+from pipeline.job import Job
+from pipeline.plan import Plan
 
 COMMANDS = {
     "pbs": ("qsub", "qstat", "qdel"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.plan import Job, Plan
+from pipeline.job import Job
+from pipeline.plan import Plan
 from pipeline.study import Loaded
 from pipeline.yamlio import flatten
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.plan import Job
+from pipeline.job import Job
 from pipeline.ranges import to_ranges
 
 if TYPE_CHECKING:

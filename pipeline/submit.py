@@ -16,14 +16,14 @@ import msgspec
 
 from pipeline import receipts, render, yamlio
 from pipeline.errors import Rejected, StateError, Unreachable
+from pipeline.job import Job
 from pipeline.manifest import INTENT, Attempt, Entry, Manifest, Store, now, seconds
-from pipeline.plan import Job, Plan
+from pipeline.plan import Plan
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.schedulers.base import Completed, Scheduler, Submission
 from pipeline.states import ACTIVE, RESUBMITTED, State
 from pipeline.track import JobStatus, Report, Tracker
 from pipeline.transport import Transport
-
 
 # What a run that goes on leaves alone.
 _KEPT = {State.COMPLETED, State.UNKNOWN, *ACTIVE}

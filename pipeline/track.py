@@ -18,8 +18,8 @@ import msgspec
 
 from pipeline import receipts
 from pipeline.errors import Unreachable
+from pipeline.job import Job
 from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
-from pipeline.plan import Job
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.receipts import Receipt
 from pipeline.schedulers.base import Answer, Completed, Scheduler, TaskReport

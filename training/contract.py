@@ -173,7 +173,7 @@ def load_config(path: Path) -> Section:
     """Read a resolved configuration; BadInput when it is absent, not YAML or not a mapping."""
     remedy = "Render the study again, or name the right file with --config"
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)  # noqa: S506
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BadInput(f"{path} cannot be read: {reason}", remedy) from error

@@ -31,8 +31,7 @@ def decode(text: str) -> dict[str, Any]:
         value, _ = decoder.raw_decode(text, start)
     except (ValueError, RecursionError):
         value = _Tolerant(text, start).value(0)
-    assert isinstance(value, dict)  # it starts with a brace
-    return value
+    return value if isinstance(value, dict) else {}  # it starts with a brace
 
 
 def _merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

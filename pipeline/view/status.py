@@ -14,7 +14,8 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.plan import Job, Plan
+from pipeline.job import Job
+from pipeline.plan import Plan
 from pipeline.ranges import to_ranges
 from pipeline.states import State
 from pipeline.track import JobStatus, Report, TaskStatus, check_outputs

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline import diagnose
 from pipeline.errors import StateError
-from pipeline.plan import Job
+from pipeline.job import Job
 from pipeline.view.common import console, print_json, styled
 
 if TYPE_CHECKING:

@@ -107,7 +107,7 @@ def test_an_unreachable_hub_is_explained(
         prepare(msgspec.structs.replace(request_for, source="google/gemma-3-1b-pt"))
 
 
-def test_command_line(make_config, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_command_line(make_config, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(make_config("vanilla").path)
     assert main(["--config", path]) == 0
     assert "1024 entries, documents end with 1 <eos>" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.plan import Job, Resources, Runtime, Upstream
+from pipeline.job import Job, Resources, Runtime, Upstream
 
 HERE = Path(__file__).parent
 NAMES = {"pbs": "pbs", "slurm": "sbatch", "local": "sh"}

@@ -32,7 +32,8 @@ profiles:
 WORK = r"""
 echo "$1 $2 on $HOSTNAME says: it's \"here\""
 [ ! -e "control/sleep_$1" ] || sleep "$(cat "control/sleep_$1")"
-[ ! -e "control/exit_$1_$2" ] || { echo "error: told to fail" >&2; exit "$(cat "control/exit_$1_$2")"; }
+code="control/exit_$1_$2"
+[ ! -e "$code" ] || { echo "error: told to fail" >&2; exit "$(cat "$code")"; }
 printf -v four '%04d' "$2"
 echo done > "out/$1_$four"
 echo "$1 $2" >> "out/ran"
@@ -42,9 +43,7 @@ echo "$1 $2" >> "out/ran"
 class Project:
     """A project folder, and `pipeline` run in it as a user would."""
 
-    def __init__(
-        self, folder: Path, site: str, env: dict[str, str], study: str = STUDY
-    ) -> None:
+    def __init__(self, folder: Path, site: str, env: dict[str, str], study: str = STUDY) -> None:
         self.root = folder
         for name in ("studies", "sites", "control", "out"):
             (folder / name).mkdir(parents=True)

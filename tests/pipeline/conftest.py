@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fixture import Slurm, slurm
+from tests.cluster.fixture import Slurm
 from tests.fakepbs.fixture import FakePBS
-
-__all__ = ["slurm"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def explain(world: World, kind: str, log: str = "", **content: object) -> diagnose.Diagnosis:
+def explain(world: World, kind: str, log: str = "", **content: Any) -> diagnose.Diagnosis:
     world.receipt("make", 1, "F1", kind, host="n7", **content)
     job = world.plan.job("make")
     folder = world.root / job.log_dir
@@ -31,8 +32,8 @@ def explain(world: World, kind: str, log: str = "", **content: object) -> diagno
 @pytest.mark.parametrize(
     ("log", "cause", "advice"),
     [
-        ("step 3\ntorch.OutOfMemoryError: CUDA out of memory. Tried\n", "memory on the GPU", "batch.micro=1"),
-        ("error: container nemo missing. Re-run training/nemo/setup/setup_enroot.sh\n", "container", "setup_enroot"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried\n", "memory on the GPU", "batch.micro=1"),
+        ("error: none. Re-run training/nemo/setup/setup_enroot.sh\n", "container", "setup_enroot"),
         ("wandb: Network error (ConnectionError)\n", "Weights & Biases", "offline"),
         ("OSError: [Errno 28] No space left on device\n", "disk", "free space"),
         ("ModuleNotFoundError: No module named 'nemo'\n", "package", "environment"),

@@ -93,10 +93,10 @@ def test_circles_are_shown(given_, circle):
 
 @pytest.mark.parametrize("joined", [True, False], ids=["text", "lists"])
 def test_references_that_multiply_are_refused(joined):
-    step = "${%d}${%d}" if joined else ["${%d}", "${%d}"]
-    given_ = {"0": "x" * 10}
+    step = ["${%d}", "${%d}"]
+    given_: dict[str, object] = {"0": "x" * 10}
     for n in range(1, 40):
-        given_[str(n)] = step % (n - 1, n - 1) if joined else [s % (n - 1) for s in step]
+        given_[str(n)] = "".join(step) % (n - 1, n - 1) if joined else [s % (n - 1) for s in step]
     resolver = Resolver(given_, {})
     resolver.value(given_, "parameters")
     assert any("multiply" in problem for problem in resolver.problems)

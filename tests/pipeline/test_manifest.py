@@ -87,9 +87,9 @@ def test_a_lock_that_nobody_gives_back_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.1)
-    with Store(tmp_path).locked(), pytest.raises(StateError, match="another pipeline command"):
-        with Store(tmp_path).locked():
-            pass
+    second = pytest.raises(StateError, match="another pipeline command")
+    with Store(tmp_path).locked(), second, Store(tmp_path).locked():
+        raise AssertionError("two commands hold the lock")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

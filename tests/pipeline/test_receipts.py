@@ -58,7 +58,11 @@ def test_a_terminated_task_that_used_its_walltime_ran_out_of_time(tmp_path: Path
     assert receipts.state_of(receipts.scan(tmp_path)[1][0], False)[0] == State.TIMEOUT
 
 
-@given(name=st.text(st.characters(blacklist_characters="/\x00", codec="utf-8"), min_size=1, max_size=40))
+@given(
+    name=st.text(
+        st.characters(blacklist_characters="/\x00", codec="utf-8"), min_size=1, max_size=40
+    )
+)
 def test_any_file_name_is_read_or_passed_over(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:

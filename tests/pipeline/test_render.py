@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.plan import Job, Resources, Runtime
+from pipeline.job import Job, Resources, Runtime
 from pipeline.render import TEMPLATES, argv_lines, extension, render, script_digest
 from tests.golden.cases import CASES, HERE, Case, array_job, make_job, train_job
 from tests.require import require

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import Job, Resources, Runtime, Upstream
+from pipeline.job import Job, Resources, Runtime, Upstream
 from pipeline.render import render
 from tests.golden.cases import make_job
 from tests.require import require
@@ -180,7 +180,7 @@ def test_hostile_paths_and_words(tmp_path: Path) -> None:
     env.write_text("A=1\n")
     env.chmod(0o600)
     script.upstream(HOSTILE[1:], "1.L1.ok")
-    code, out, err = script.run(LOCAL_JOB_ID="L1")
+    code, out, _err = script.run(LOCAL_JOB_ID="L1")
     assert (code, out) == (0, f"{list(words)}\n")
     assert script.names() == ["1.L1.ok"]
     assert not list(tmp_path.rglob("pwned"))

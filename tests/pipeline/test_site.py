@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "studies/filipino-cpt.yaml"
 EXAMPLES = ["example-pbs", "example-slurm"]
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "site": "mine",
     "scheduler": "pbs",
     "defaults": {"gpus": 8, "cpus": 4, "mem": "10GB", "walltime": "01:00:00", "queue": "gpu"},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import plan, site, study, yamlio
+from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["filipino-cpt", "efcamdat-ilm", "marco-lora", "socratic-t5", "wiki-curriculum"]
@@ -284,7 +285,7 @@ CONFLICTS = [("t4", "l4"), ("debug", "quick"), ("conservative", "aggressive"), (
 
 @pytest.mark.parametrize("pair", CONFLICTS, ids=["+".join(p) for p in CONFLICTS])
 def test_marco_s_profiles_that_exclude_each_other(pair):
-    with pytest.raises(study.ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         made("marco-lora", *pair)
     assert all(repr(name) in str(caught.value) for name in pair)
 

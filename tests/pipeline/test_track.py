@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def report(world: World, job: str, task: int = 1) -> tuple[State, str, str]:
     ids=lambda value: str(value),
 )
 def test_a_final_receipt_decides(
-    world: World, kind: str, content: dict[str, object], state: State
+    world: World, kind: str, content: dict[str, Any], state: State
 ) -> None:
     world.receipt("make", 1, "F1", kind, **content)
     assert report(world, "make")[:2] == (state, "receipt")

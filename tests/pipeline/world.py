@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline import plan, site, study
 from pipeline.errors import Rejected, Unreachable
@@ -25,8 +26,8 @@ state_dir: jobs/small
 arms: {a: {aliases: [first]}, b: {}}
 stages:
   make: {kind: command, run: [echo, make]}
-  cut: {kind: command, arms: all, needs: [make], run: [echo, "{task}"], array: {over: chunks, count: 6},
-        outputs: ["out/${arm}_${task}.txt"]}
+  cut: {kind: command, arms: all, needs: [make], run: [echo, "{task}"],
+        array: {over: chunks, count: 6}, outputs: ["out/${arm}_${task}.txt"]}
   fit: {kind: command, arms: all, needs: [cut], run: [echo, fit]}
   tell: {kind: command, needs: [fit], run: [echo, tell]}
 resources: {gpus: 0, cpus: 1, mem: 1GB, walltime: "01:00:00"}
@@ -143,7 +144,13 @@ class World:
         return self.root / self.plan.state_dir
 
     def receipt(
-        self, job: str, task: int, job_id: str, kind: str, at: float | None = None, **content: object
+        self,
+        job: str,
+        task: int,
+        job_id: str,
+        kind: str,
+        at: float | None = None,
+        **content: Any,
     ) -> Path:
         """Writes a receipt as a script would; `at` sets its time."""
         folder = self.state_dir / "receipts" / job

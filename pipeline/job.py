@@ -1,0 +1,65 @@
+"""A job, resolved: what `plan` makes, `render` turns into a script and `submit` queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What a job asks for: per node, but for `nodes` and the walltime in seconds."""
+
+    nodes: int
+    gpus: int
+    cpus: int
+    mem_bytes: int
+    walltime_s: int
+
+
+class Runtime(msgspec.Struct, frozen=True):
+    """How the payload is started: an interpreter, shell lines before it, a container."""
+
+    python: str = "python3"
+    activate: tuple[str, ...] = ()
+    container: str = ""
+    image: str = ""
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """A job whose every task must have a receipt of success before this one starts."""
+
+    job: str
+    tasks: int
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One rendered script. Paths are relative to the project unless they say otherwise."""
+
+    name: str
+    stage: str
+    kind: str
+    arm: str
+    tasks: int
+    array: bool
+    upstream: tuple[Upstream, ...]
+    script: str  # without extension
+    config_path: str
+    config: dict[str, Any]
+    argv: tuple[str, ...]  # `{task}` and `{task4}` stand for the task's number
+    resources: Resources
+    runtime: Runtime
+    outputs: tuple[str, ...]
+    hours: tuple[float, float]
+    state_dir: str
+    log_dir: str
+    scheduler: str
+    queue: str
+    account: str
+    throttle: int
+    project_dir: str
+    site_log_dir: str
+    network_interface: str
+    env_file: str
+    directives: tuple[str, ...]
+    launcher: str
