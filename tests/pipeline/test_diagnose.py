@@ -32,7 +32,7 @@ def explain(world: World, kind: str, log: str = "", **content: Any) -> diagnose.
 @pytest.mark.parametrize(
     ("log", "cause", "advice"),
     [
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried\n", "memory on the GPU", "batch.micro=1"),
+        ("torch.OutOfMemoryError: CUDA out of memory\n", "memory on the GPU", "batch.micro=1"),
         ("error: none. Re-run training/nemo/setup/setup_enroot.sh\n", "container", "setup_enroot"),
         ("wandb: Network error (ConnectionError)\n", "Weights & Biases", "offline"),
         ("OSError: [Errno 28] No space left on device\n", "disk", "free space"),
