@@ -30,6 +30,14 @@ STUDY_HELP = "Study: a name in studies/ or a file. Default: PIPELINE_STUDY, else
 SITE_HELP = "Site: a name in sites/ or a file. Default: PIPELINE_SITE, else default, else local."
 
 
+DEPENDENCIES = ("jinja2", "msgspec", "rich", "yaml")
+
+
+def missing(package: str | None) -> str:
+    """What to say when a package that pipeline itself needs is not installed."""
+    return f"error: {sys.executable} has no {package}. Run: {sys.executable} -m pip install -e ."
+
+
 class _Group(click.Group):
     """Shows users one line for a mistake of theirs, and keeps the commands in a day's order."""
 
@@ -43,6 +51,11 @@ class _Group(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in DEPENDENCIES:
+                raise
+            click.echo(missing(error.name), err=True)
+            ctx.exit(2)
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(0)

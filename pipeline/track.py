@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from pipeline import receipts
-from pipeline.errors import Unreachable
+from pipeline.errors import StateError, Unreachable
 from pipeline.job import Job
 from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.ranges import from_ranges, to_ranges
@@ -92,6 +92,7 @@ class Report(msgspec.Struct):
     silent: dict[str, str]  # job id -> why nothing is known of it
     scheduler_calls: int = 0
     adopted: list[str] = msgspec.field(default_factory=list)
+    unsaved: str = ""  # why the manifest could not be brought up to date
 
     def counts(self) -> dict[State, int]:
         """Tasks of all jobs by state."""
@@ -140,11 +141,17 @@ class Tracker:
         before = msgspec.to_builtins(snapshot)
         report = self.refresh(snapshot)
         if msgspec.to_builtins(snapshot) != before:
-            with self.store.locked():
-                current = self.store.read()
-                if current is not None and msgspec.to_builtins(current) == before:
-                    self.store.write(snapshot)
+            try:
+                self._save(snapshot, before)
+            except StateError as error:  # a full disk: what was found out is still worth showing
+                report.unsaved = str(error)
         return report
+
+    def _save(self, found: Manifest, before: object) -> None:
+        with self.store.locked():
+            current = self.store.read()
+            if current is not None and msgspec.to_builtins(current) == before:
+                self.store.write(found)
 
     def _ask(self, ids: Sequence[str], argvs: Any, parse: Any) -> Answer:
         """One question to the scheduler; no answer at all makes every id silent."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +37,7 @@ def follow(engine: Engine, interval: float | None) -> Report:
     with Live(console=console(), auto_refresh=False, transient=True) as live:
         while True:
             report = engine.status()
-            live.update(_live_view(engine.plan, report, time.monotonic() - started), refresh=True)
+            live.update(live_view(engine.plan, report, time.monotonic() - started), refresh=True)
             if _ended(report):
                 return report
             _sleep(pause, interval is None)
@@ -69,7 +69,7 @@ def _follow_in_lines(engine: Engine, pause: float, jitter: bool) -> Report:
         _sleep(pause, jitter)
 
 
-def _live_view(made: Plan, report: Report, elapsed: float) -> RenderableType:
+def live_view(made: Plan, report: Report, elapsed: float) -> RenderableType:
     """Stages down, arms across; below, what runs now."""
     arms = list(made.study.arms)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -113,13 +113,13 @@ def ending(engine: Engine, report: Report) -> None:
         return
     for made in engine.plan.jobs:
         if made.kind == "analyze":
-            comparison(engine.root / made.config["parameters"]["analyze"]["results_dir"])
+            comparison(engine.root / made.config["parameters"]["analyze"]["results_dir"], out)
     study = engine.plan.study
     for what in ("data", "results", "state"):
         click.echo(f"{what}: {study.directory(what)}/")
 
 
-def comparison(folder: Path) -> None:
+def comparison(folder: Path, out: Console) -> None:
     """The table that analysis left: metrics down, arms across; all of it is in comparison.md."""
     path = folder / "comparison.json"
     try:
@@ -135,7 +135,6 @@ def comparison(folder: Path) -> None:
         table.add_column(arm, justify="right")
     for column in columns[1:]:
         table.add_row(str(column), *(_figure(row.get(column)) for row in rows))
-    out = console()
     out.print()
     out.print(table)
     for note in found.get("notes", []):

@@ -46,6 +46,8 @@ def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> N
     if as_json:
         print_json(_status_json(engine, report, only))
         return
+    if report.unsaved:
+        click.echo(f"warning: {report.unsaved}", err=True)
     out = console()
     if only:
         out.print(_tasks_table(report.jobs[only.name]))

@@ -107,10 +107,10 @@ class Project:
 
 def site_yaml(scheduler: str, folder: Path, more: str = "") -> str:
     """A site file for tests: this interpreter, receipts shown at once."""
-    python = json.dumps(sys.executable)
+    here = f"{{python: {json.dumps(sys.executable)}}}"
     return (
         f"site: default\nscheduler: {scheduler}\nproject_dir: {json.dumps(str(folder))}\n"
-        f"receipt_grace: 4\nenvironments: {{light: {{python: {python}}}}}\n{more}"
+        f"receipt_grace: 4\nenvironments: {{light: {here}, hf: {here}}}\n{more}"
     )
 
 

@@ -153,7 +153,7 @@ def test_six_scripts_of_the_plan(tmp_path: Path) -> None:
             "pbs", tmp_path / "p",
             "log_dir: /scratch/logs\n"
             "defaults: {queue: gpu, gpus: 8, cpus: 64, mem: 480GB, walltime: \"48:00:00\"}\n",
-        ).replace("environments: {", "environments: {nemo: {container: enroot, image: n}, hf: {},"),
+        ).replace("environments: {", "environments: {nemo: {container: enroot, image: n}, "),
         {},
         (ROOT / "studies/filipino-cpt.yaml").read_text(),
     )  # fmt: skip

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.clusters import Project, end_group, site_yaml
+from pipeline import yamlio
+from tests.pipeline.clusters import ROOT, Project, end_group, site_yaml
 
 EVERYTHING = sorted(
     ["make 1", "tell 1", "fit_a 1", "fit_b 1"] + [f"cut_{a} {t}" for a in "ab" for t in range(1, 5)]
@@ -122,11 +125,27 @@ def completed_make(states: dict[str, dict[str, str]]) -> bool:
 def test_a_script_run_by_hand_is_followed(project: Project) -> None:
     paths = project.run("render", "make").split("\n")
     script = project.root / paths[0]
-    import subprocess
-
     submit = {"pbs": "qsub", "slurm": "sbatch", "local": "bash"}[scheduler_of(project)]
     subprocess.run([submit, str(script)], env=project.env, cwd=project.root, check=True)
     project.wait(completed_make)
+
+
+def test_an_array_submitted_by_hand_with_its_range(project: Project) -> None:
+    scheduler = scheduler_of(project)
+    project.run("run", "--interval", "0.5")
+    (project.root / "out/ran").unlink()
+    shutil.rmtree(project.root / "jobs/small/receipts/cut_b")
+    script = str(project.root / project.run("render", "cut", "--variant", "b").split("\n")[0])
+    argv = {
+        "pbs": ["qsub", "-J", "1-4", script],
+        "slurm": ["sbatch", "--array=1-4", script],
+        "local": ["bash", script],
+    }[scheduler]
+    for index in ("1", "2", "3", "4") if scheduler == "local" else ("",):
+        env = {**project.env, "LOCAL_ARRAY_INDEX": index}
+        subprocess.run(argv, env=env, cwd=project.root, check=True, stdout=subprocess.DEVNULL)
+    project.wait(lambda s: s["cut_b"] == {"completed": "1-4"})
+    assert project.ran() == [f"cut_b {task}" for task in range(1, 5)]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -148,3 +167,29 @@ def test_two_commands_at_once_submit_everything_once(project: Project) -> None:
     assert [process.returncode for process in both] == [0, 0], said
     project.wait(completed)
     assert project.ran() == EVERYTHING
+
+
+def test_the_demos_preprocessing_as_arrays(project: Project) -> None:
+    if scheduler_of(project) == "local":
+        pytest.skip("`make demo` runs all of it here")
+    for name in ("corpus", "training", "evaluation", "data"):
+        (project.root / name).symlink_to(ROOT / name)
+    study = yamlio.load(ROOT / "studies/filipino-cpt.yaml")
+    # The data of this run belong into the project, not beside the project's own.
+    text = (ROOT / "studies/filipino-cpt.yaml").read_text().replace("${data}", "work")
+    (project.root / "studies/small.yaml").write_text(text)
+    options = ("--profile", "demo")
+    project.run("submit", "download", "split", "tokenizer", "preprocess", *options)
+    arms = list(study["arms"])
+    project.wait(
+        lambda s: all(s[f"preprocess_{arm}"] == {"completed": "1-4"} for arm in arms), *options
+    )
+    for arm in arms:
+        made = sorted(p.name for p in (project.root / f"work/processed/{arm}").glob("*.idx"))
+        assert made == [f"seapile_{task:04d}.idx" for task in range(1, 5)]
+    sizes = {arm: tokens_of(project.root / f"work/processed/{arm}") for arm in arms}
+    assert sizes["vanilla"] < sizes["stochastok"] < sizes["patok"], "the expanded ids arrived"
+
+
+def tokens_of(folder: Path) -> int:
+    return sum(json.loads(p.read_bytes())["tokens"] for p in folder.glob("seapile_????.json"))

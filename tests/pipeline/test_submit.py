@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -255,3 +259,31 @@ def test_a_job_that_the_scheduler_reports_failed_can_be_resubmitted(world: World
     world.scheduler.past["F1"] = {0: TaskReport(State.OOM, reason="out of memory")}
     assert world.states("make") == {"oom": "1"}
     assert [o.job for o in world.engine.resubmit([world.plan.job("make")], True)] == ["make"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_queues_nothing_and_loses_nothing(world: World) -> None:
+    submit_stages(world, "make")
+    world.finish("make")
+    aside = world.root / "aside"
+    world.state_dir.rename(aside)
+    world.state_dir.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(world.state_dir)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        shutil.copytree(aside, world.state_dir, dirs_exist_ok=True)
+        before = world.engine.store.path.read_bytes()
+        ballast = world.state_dir / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+        with pytest.raises(StateError, match=r"No space left.*free space"):
+            submit_stages(world, "cut")
+        assert world.engine.store.path.read_bytes() == before
+        assert len(world.scheduler.submitted) == 1, "nothing was queued"
+        assert world.states("make") == {"completed": "1"}
+        ballast.unlink()
+        assert submit_stages(world, "cut") == ["cut_a", "cut_b"]
+    finally:
+        subprocess.run(["umount", str(world.state_dir)], check=True)
