@@ -44,7 +44,9 @@ def _is_telling(progress: dict[str, object]) -> bool:
 
 
 def _write(frame: RenderableType, results: Path) -> None:
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console = Console(
+        record=True, width=110, file=io.StringIO(), force_terminal=True, highlight=False
+    )
     console.print("$ make demo", style="bold")
     console.print(frame)
     console.print("\n...", style="dim")

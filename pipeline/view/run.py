@@ -71,18 +71,15 @@ def _follow_in_lines(engine: Engine, pause: float, jitter: bool) -> Report:
 
 def live_view(made: Plan, report: Report, elapsed: float) -> RenderableType:
     """Stages down, arms across; below, what runs now."""
-    arms = list(made.study.arms)
+    columns = list(dict.fromkeys(["", *made.study.arms]))  # the first: jobs of no arm
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage")
-    for arm in arms or [""]:
-        table.add_column(arm)
+    for column in columns:
+        table.add_column(column or "all arms")
     running = []
     for stage in dict.fromkeys(job.stage for job in made.jobs):
         cells = {job.arm: report.jobs[job.name] for job in made.jobs if job.stage == stage}
-        row = [_cell(cells[arm]) if arm in cells else Text("") for arm in arms or [""]]
-        if "" in cells and arms:
-            row[0] = _cell(cells[""])
-        table.add_row(stage, *row)
+        table.add_row(stage, *(_cell(cells[c]) if c in cells else Text("") for c in columns))
         running += [job for job in cells.values() if job.state == State.RUNNING and job.progress]
     lines = [Text(f"{job.name}: {progress(job.progress)}", style="cyan") for job in running]
     footer = summary(report).append(f"   {format_walltime(int(elapsed))}", style="dim")
