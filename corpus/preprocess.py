@@ -28,7 +28,7 @@ from corpus.files import PendingFile, read_json, sha256_value, size_of, write_js
 from corpus.indexed import Writer, bin_path, idx_path
 from corpus.progress import Progress
 from corpus.split import INDEX
-from corpus.tokenizer import RECORD
+from corpus.tokenizer import RECORD, prepare_once, request_of
 
 _FORMAT = 1  # raised when the same input gives other ids
 _BATCH_LINES, _BATCH_BYTES = 256, 1 << 20
@@ -69,9 +69,7 @@ def read_task(config: Config, number: int) -> Task:
     if not 1 <= number <= expected:
         raise CorpusError(f"there is no task {number}. Give --task 1 to {expected}.")
     tokenizer = config.path_parameter("tokenizer.path")
-    record = read_json(tokenizer / RECORD)
-    if record is None:
-        raise CorpusError(f"{tokenizer / RECORD}: no such file. Run the tokenizer stage first.")
+    record = read_json(tokenizer / RECORD) or prepare_once(request_of(config))
     for key in ("vocab_size", "eod"):
         if record[key] != config.parameter(f"tokenizer.{key}", int):
             raise CorpusError(f"{tokenizer} was made for {key} {record[key]}, but the study says "

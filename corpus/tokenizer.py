@@ -10,6 +10,7 @@ tokenizer.json the pair listed first; either way the text is the same.)
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -75,6 +76,25 @@ def prepare(request: Request) -> dict[str, Any]:
               "eod_piece": tokenizer.id_to_piece(request.eod)}
     write_json(record_path, record)
     return record
+
+
+def prepare_once(request: Request) -> dict[str, Any]:
+    """`prepare`, by the first of many tasks that want it at the same time; the others wait."""
+    request.directory.mkdir(parents=True, exist_ok=True)
+    with (request.directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return prepare(request)
+
+
+def request_of(config: Config, source: str = "") -> Request:
+    """What a job's configuration asks for; `source` overrides its own."""
+    return Request(
+        source=source or config.parameter("tokenizer.source", str),
+        directory=config.path_parameter("tokenizer.path"),
+        vocab_size=config.parameter("tokenizer.vocab_size", int),
+        eod=config.parameter("tokenizer.eod", int),
+        corpus=Path(config.parameter("corpus.file", str, "")),
+    )
 
 
 def check(tokenizer: Tokenizer, vocab_size: int, eod: int, config: Path) -> None:
@@ -262,14 +282,8 @@ def _main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--source", help="train, a path, or a name on the Hugging Face hub")
     flags = parser.parse_args(argv)
     config = Config.load(flags.config)
-    request = Request(
-        source=flags.source or config.parameter("tokenizer.source", str),
-        directory=config.path_parameter("tokenizer.path"),
-        vocab_size=config.parameter("tokenizer.vocab_size", int),
-        eod=config.parameter("tokenizer.eod", int),
-        corpus=Path(config.parameter("corpus.file", str, "")),
-    )
-    record = prepare(request)
+    request = request_of(config, flags.source or "")
+    record = prepare_once(request)
     print(f"{request.directory / record['file']}: {record['vocab_size']} entries, documents end "
           f"with {record['eod']} {record['eod_piece']}")
 

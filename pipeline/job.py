@@ -27,10 +27,15 @@ class Runtime(msgspec.Struct, frozen=True):
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """A job whose every task must have a receipt of success before this one starts."""
+    """A job whose every task must have a receipt of success before this one starts.
+
+    One that left no receipt at all was done by hand if its outputs are there: the plan's own
+    commands download and split without a job.
+    """
 
     job: str
     tasks: int
+    outputs: tuple[str, ...] = ()  # as the host sees them; `{task4}` stands for the task
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -63,3 +68,12 @@ class Job(msgspec.Struct, frozen=True):
     env_file: str
     directives: tuple[str, ...]
     launcher: str
+
+
+def host_path(job: Job, path: str) -> str:
+    """A path as the host sees it: inside a container the project and the logs are mounted."""
+    if job.runtime.container:
+        for inside, outside in (("/logs", job.site_log_dir), ("/workspace", job.project_dir)):
+            if path == inside or path.startswith(inside + "/"):
+                return outside + path[len(inside) :]
+    return path

@@ -10,7 +10,7 @@ import msgspec
 from pipeline import validate
 from pipeline.errors import ConfigError
 from pipeline.interpolate import Resolver
-from pipeline.job import Job, Resources, Runtime, Upstream
+from pipeline.job import Job, Resources, Runtime, Upstream, host_path
 from pipeline.kinds import KINDS
 from pipeline.sections import SECTIONS, Batch, Section, Train
 from pipeline.site import Environment, Site
@@ -59,17 +59,17 @@ class Plan(msgspec.Struct, frozen=True):
 def make(study: Loaded, site: Site) -> Plan:
     """All jobs of a study on a site. Raises ConfigError with every problem of both."""
     problems: list[str] = []
-    counts: dict[str, int] = {}
+    built: dict[str, Job] = {}
     jobs: list[Job] = []
     used: set[str] = set()
     for stage_name in _ordered(study.stages):
         stage = study.stages[stage_name]
         for arm in study.stage_arms(stage):
             builder = _Builder(study, site, stage_name, stage, arm, problems)
-            job = builder.build(counts)
+            job = builder.build(built)
             used |= builder.resolver.used
             if job:
-                counts[job.name] = job.tasks
+                built[job.name] = job
                 jobs.append(job)
     _check_sections(study, used, problems)
     _check_scripts(jobs, problems)
@@ -137,7 +137,7 @@ class _Builder:
         self.environment = self._environment()
         self.resolver = Resolver(study.parameters(arm), self._names())
 
-    def build(self, counts: Mapping[str, int]) -> Job | None:
+    def build(self, built: Mapping[str, Job]) -> Job | None:
         study, stage, arm = self.study, self.stage, self.arm
         where = f"stages.{self.stage_name}"
         before = len(self.problems)
@@ -156,11 +156,11 @@ class _Builder:
         self._check_site(resources, tasks, where)
         if len(self.problems) > before:
             return None
-        return self._job(parameters, tasks, resources, argv, outputs, script, counts)
+        return self._job(parameters, tasks, resources, argv, outputs, script, built)
 
     def _job(
         self, parameters: dict[str, Any], tasks: int, resources: Resources,
-        argv: list[Any], outputs: list[Any], script: str, counts: Mapping[str, int],
+        argv: list[Any], outputs: list[Any], script: str, built: Mapping[str, Job],
     ) -> Job:  # fmt: skip
         study, site, name = self.study, self.site, self._job_name(self.arm)
         state_dir = study.directory("state")
@@ -173,7 +173,7 @@ class _Builder:
             arm=self.arm,
             tasks=tasks,
             array=tasks > 1,
-            upstream=self._upstream(counts),
+            upstream=self._upstream(built),
             script=f"{state_dir}/{script}",
             config_path=config_path,
             config=self._config(name, parameters, tasks, resources),
@@ -361,7 +361,7 @@ class _Builder:
             return self.site.cpu_queue
         return self.queue
 
-    def _upstream(self, counts: Mapping[str, int]) -> tuple[Upstream, ...]:
+    def _upstream(self, built: Mapping[str, Job]) -> tuple[Upstream, ...]:
         """Of a stage that has this job's arm, the job of that arm; of others, all their jobs;
         of `stage:arm`, that one."""
         jobs: dict[str, None] = {}
@@ -369,7 +369,7 @@ class _Builder:
             arms = self.study.stage_arms(self.study.stages[need])
             chosen = (named,) if named else (self.arm,) if self.arm in arms else arms
             jobs |= dict.fromkeys(f"{need}_{arm}" if arm else need for arm in chosen)
-        return tuple(Upstream(job, counts.get(job, 1)) for job in jobs)
+        return tuple(_upstream_of(built[job]) for job in jobs if job in built)
 
     def _hours(self) -> tuple[float, float]:
         hours = self.stage.hours
@@ -406,6 +406,10 @@ class _Builder:
             "title": study.arms[arm].title,
             "parameters": resolver.value(study.parameters(arm), f"arms.{arm}.parameters"),
         }
+
+
+def _upstream_of(job: Job) -> Upstream:
+    return Upstream(job.name, job.tasks, tuple(host_path(job, path) for path in job.outputs))
 
 
 def _given(spec: ResourceSpec) -> dict[str, Any]:

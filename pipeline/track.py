@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline import receipts
 from pipeline.errors import StateError, Unreachable
-from pipeline.job import Job
+from pipeline.job import Job, host_path
 from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.receipts import Receipt
@@ -362,15 +362,6 @@ def _names(folder: Path) -> set[str]:
         return set(os.listdir(folder))
     except OSError:
         return set()
-
-
-def host_path(job: Job, path: str) -> str:
-    """A path as the host sees it: inside a container the project and the logs are mounted."""
-    if job.runtime.container:
-        for inside, outside in (("/logs", job.site_log_dir), ("/workspace", job.project_dir)):
-            if path == inside or path.startswith(inside + "/"):
-                return outside + path[len(inside) :]
-    return path
 
 
 def is_final(status: JobStatus) -> bool:

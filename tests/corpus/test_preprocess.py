@@ -181,13 +181,24 @@ def test_a_chunk_that_changed_since_the_split_is_refused(
     assert list(output_prefix(config, 1).parent.iterdir()) == []
 
 
+def test_a_tokenizer_that_is_not_there_is_prepared_by_the_first_task(
+    make_config: MakeConfig, study: Path, tmp_path: Path
+) -> None:
+    config = make_config(tokenizer__path=str(tmp_path / "fresh"))
+    assert main(["--config", str(config.path), "--task", "1"]) == 0
+    made, known = (
+        json.loads((path / "source.json").read_bytes())["digest"]
+        for path in (tmp_path / "fresh", study / "tokenizer")
+    )
+    assert made == known
+
+
 @pytest.mark.parametrize(
     ("changes", "argv", "code", "says"),
     [({}, [], 2, "Give --task N, from 1 to 3"), ({}, ["--task", "4"], 65, "no task 4"),
      ({}, ["--task", "0"], 65, "no task 0"), ({}, ["--task", "1", "--workers", "0"], 2, "workers"),
      ({"corpus__chunks": 5}, ["--task", "1"], 65, "has 3 chunks, but corpus.chunks is 5"),
      ({"corpus__chunk_dir": "absent"}, ["--task", "1"], 65, "Run the split stage"),
-     ({"tokenizer__path": "absent"}, ["--task", "1"], 65, "Run the tokenizer stage"),
      ({"tokenizer__eod": 2}, ["--task", "1"], 65, "was made for eod 1"),
      ({"seed": -1}, ["--task", "1"], 65, "parameters.seed is -1"),
      ({"variant": {"name": "patak"}}, ["--task", "1"], 65, "vanilla, stochastok, patok"),

@@ -10,7 +10,7 @@
 #LOCAL --array 1-20
 
 JOB='preprocess_patok'
-DIGEST=fd2b2bc0486007cf4b446be25e197742e754b81fb4b36836a3ebd4d6cc140736
+DIGEST=116c3bf9c4642570abe39bf3bc151c7709dcee89981dd41387903f27a78d630f
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -117,7 +117,20 @@ write_receipt run '' ||
 rm -f -- "$RECEIPTS/$RECEIPT".ok "$RECEIPTS/$RECEIPT".fail-*  # of this id before it was requeued
 
 # --- 3. Gate: the newest receipt of every upstream task must be one of success
-look_at() {  # JOB TASKS: adds the tasks without success to GATE
+made_by_hand() {  # TASKS OUTPUT...: whether all outputs of a job without any receipt are there
+  local tasks=$1 output four t
+  shift
+  (($#)) || return 1
+  for output; do
+    for ((t = 1; t <= tasks; t++)); do
+      printf -v four '%04d' "$t"
+      [[ -e ${output//'{task4}'/$four} ]] || return 1
+      [[ $output == *'{task4}'* ]] || break
+    done
+  done
+}
+
+look_at() {  # JOB TASKS OUTPUT...: adds the tasks without success to GATE
   local name task kind names missing='' first=0 t
   local -A newest=()
   mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
@@ -128,6 +141,7 @@ look_at() {  # JOB TASKS: adds the tasks without success to GATE
     case $kind in run | ok | fail-*) ;; *) continue ;; esac
     newest[$task]=${newest[$task]:-$kind}
   done
+  [[ -z ${newest[*]:-} ]] && made_by_hand "${@:2}" && return
   for ((t = 1; t <= $2 + 1; t++)); do
     if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then
       ((first)) || first=$t

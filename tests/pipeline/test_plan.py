@@ -46,16 +46,16 @@ def test_the_six_stand_alone_under_jobs_and_the_rest_under_scripts():
 
 def test_the_jobs_are_the_plan_s_steps():
     stages = ["preprocess", "train", "export"]
-    names = ["download", "split", "tokenizer", *(f"{s}_{a}" for s in stages for a in ARMS)]
+    names = ["download", "tokenizer", "split", *(f"{s}_{a}" for s in stages for a in ARMS)]
     evaluations = [f"evaluate_{a}" for a in ARMS]
     assert [*names, "benchmarks", *evaluations, "analyze"] == ALL
 
 
 NEEDS = [
     ("download", []),
-    ("split", [("download", 1)]),
+    ("split", [("download", 1), ("tokenizer", 1)]),
     ("tokenizer", [("download", 1)]),
-    *[(f"preprocess_{a}", [("split", 1), ("tokenizer", 1)]) for a in ARMS],
+    *[(f"preprocess_{a}", [("split", 1)]) for a in ARMS],
     *[(f"train_{a}", [(f"preprocess_{a}", 20)]) for a in ARMS],
     *[(f"export_{a}", [(f"train_{a}", 1)]) for a in ARMS],
     ("benchmarks", []),

@@ -262,6 +262,28 @@ def test_an_open_gate_lets_through(root: Path) -> None:
     assert (root / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("there", "receipts", "code"),
+    [
+        (["out 1/0001", "out 1/0002", "all"], [], 0),
+        (["out 1/0001", "all"], [], 78),
+        (["out 1/0001", "out 1/0002"], [], 78),
+        (["out 1/0001", "out 1/0002", "all"], ["1.9.fail-1"], 78),
+        (["out 1/0001", "out 1/0002", "all"], ["1.9.run"], 78),
+    ],
+    ids=["all there", "a task's missing", "the one missing", "failed since", "running"],
+)
+def test_a_job_done_by_hand_is_known_by_its_outputs(
+    root: Path, there: list[str], receipts: list[str], code: int
+) -> None:
+    script = gated(root, upstream=(Upstream("cut", 2, ("out 1/{task4}", "all")),))
+    (root / "out 1").mkdir()
+    for name in there:
+        (root / name).touch()
+    script.upstream("cut", *receipts)
+    assert script.run()[0] == code
+
+
 def test_a_closed_gate_names_what_is_missing(root: Path) -> None:
     script = gated(root, upstream=(Upstream("cut", 9), Upstream("tell", 1)))
     script.upstream("cut", "1.9.ok", "2.9.run", "4.9.fail-1", "5.9.ok", "9.9.fail-137")
