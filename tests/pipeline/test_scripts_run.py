@@ -41,9 +41,16 @@ class Script:
     def start(
         self, preexec_fn: Callable[[], None] | None = None, **env: str
     ) -> subprocess.Popen[str]:
+        def prepare() -> None:
+            # Tests that run in the background inherit these ignored, and bash cannot undo that.
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
+            if preexec_fn:
+                preexec_fn()
+
         return subprocess.Popen(
             ["bash", str(self.file)], cwd="/", stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=preexec_fn,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=prepare,
             env={"PATH": os.environ["PATH"], "HOSTNAME": "n1", "PIPELINE_GATE_WAIT": "0", **env},
         )  # fmt: skip
 
