@@ -16,13 +16,13 @@ import msgspec
 
 from pipeline import receipts, render, yamlio
 from pipeline.errors import Rejected, StateError, Unreachable
-from pipeline.job import Job
+from pipeline.job import Job, Upstream
 from pipeline.manifest import INTENT, Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.plan import Plan
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.schedulers.base import Completed, Scheduler, Submission
 from pipeline.states import ACTIVE, RESUBMITTED, State
-from pipeline.track import JobStatus, Report, Tracker
+from pipeline.track import JobStatus, Report, Tracker, made_by_hand
 from pipeline.transport import Transport
 
 # What a run that goes on leaves alone.
@@ -151,8 +151,8 @@ class Engine:
             if not tasks:
                 names.add(job.name)
                 continue
-            others = [u.job for u in job.upstream if u.job not in names]
-            missing = [name for name in others if not _usable(report.jobs[name])]
+            others = [u for u in job.upstream if u.job not in names]
+            missing = [u.job for u in others if not self._usable(u, report.jobs[u.job])]
             if missing:
                 raise StateError(
                     f"{job.name} needs {', '.join(missing)}, which is neither complete nor queued. "
@@ -161,6 +161,14 @@ class Engine:
             names.add(job.name)
             chosen.append((job, tasks))
         return chosen
+
+    def _usable(self, upstream: Upstream, status: JobStatus) -> bool:
+        """Whether a dependent may be queued behind a job: every task done, or still to end, or
+        all of it done by hand."""
+        states = set(status.counts())
+        if states == {State.PLANNED}:
+            return made_by_hand(upstream, self.root)
+        return states <= {State.COMPLETED, *ACTIVE}
 
     def _refusal(self, job: Job, status: JobStatus, force: bool) -> str:
         """Why a job is not submitted anew; empty where it may be."""
@@ -423,9 +431,3 @@ def _states(status: JobStatus) -> dict[int, State]:
 
 def _complete(status: JobStatus) -> bool:
     return all(task.state == State.COMPLETED for task in status.tasks.values())
-
-
-def _usable(status: JobStatus) -> bool:
-    """Whether a dependent may be queued behind a job: every task done, or still to end."""
-    good = {State.COMPLETED, *ACTIVE}
-    return all(task.state in good for task in status.tasks.values())

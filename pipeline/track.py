@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline import receipts
 from pipeline.errors import StateError, Unreachable
-from pipeline.job import Job, host_path
+from pipeline.job import Job, Upstream, host_path
 from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.receipts import Receipt
@@ -355,6 +355,16 @@ def check_outputs(job: Job, status: JobStatus, root: Path) -> None:
                 listings[path.parent] = _names(path.parent)
             there = there and path.name in listings[path.parent]
         status.tasks[task].output = there if job.outputs else None
+
+
+def made_by_hand(upstream: Upstream, root: Path) -> bool:
+    """Whether all outputs of a job are there that never left a receipt; its gate asks the same."""
+    wanted = [
+        pattern.replace("{task4}", f"{task:04d}")
+        for pattern in upstream.outputs
+        for task in (range(1, upstream.tasks + 1) if "{task4}" in pattern else (1,))
+    ]
+    return bool(wanted) and all((root / path).exists() for path in wanted)
 
 
 def _names(folder: Path) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -396,7 +397,8 @@ def set_up(folder: Path, **settings_: str) -> subprocess.CompletedProcess[str]:
 
     path = stubs(
         folder.parent / "bin",
-        pipeline=f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m pipeline "$@"\n',
+        pipeline=f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec "
+        f'{shlex.quote(sys.executable)} -m pipeline "$@"\n',
     )
     return subprocess.run(
         ["bash", str(folder / "job_templates" / "setup_jobs.sh")], stdin=subprocess.DEVNULL,

@@ -69,6 +69,15 @@ def test_a_job_whose_upstream_was_never_submitted_is_refused(world: World) -> No
     assert not world.scheduler.submitted
 
 
+def test_what_was_done_by_hand_needs_no_job(world: World) -> None:
+    with pytest.raises(StateError, match="cut_a needs make"):
+        submit_stages(world, "cut")
+    (world.root / "made").touch()
+    assert submit_stages(world, "cut") == ["cut_a", "cut_b"]
+    assert world.scheduler.submitted[0].after == ()
+    assert world.states("make") == {"planned": "1"}, "outputs alone make nothing completed"
+
+
 def test_a_complete_job_is_run_again_only_by_force(world: World) -> None:
     submit_stages(world, "make")
     world.finish("make")

@@ -25,7 +25,7 @@ study: small
 state_dir: jobs/small
 arms: {a: {aliases: [first]}, b: {}}
 stages:
-  make: {kind: command, run: [echo, make]}
+  make: {kind: command, run: [echo, make], outputs: [made]}
   cut: {kind: command, arms: all, needs: [make], run: [echo, "{task}"],
         array: {over: chunks, count: 6}, outputs: ["out/${arm}_${task}.txt"]}
   fit: {kind: command, arms: all, needs: [cut], run: [echo, fit]}
