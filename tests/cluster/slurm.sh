@@ -111,6 +111,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,sched_min_interval=100000,batch_sched_delay=1,bf_interval=1
 MaxArraySize=100001
 MaxJobCount=200000
+MinJobAge=2
 KillWait=3
 ReturnToService=2
 MailProg=/bin/true

@@ -9,7 +9,7 @@
 #LOCAL --output '/scratch/logs/jobs/preprocess_patok/scheduler'
 
 JOB='preprocess_patok'
-DIGEST=116c3bf9c4642570abe39bf3bc151c7709dcee89981dd41387903f27a78d630f
+DIGEST=fc0dc720287e515b4c1fc0212fe9b04abd834931e9144a8821973fbed94059ab
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -151,7 +151,7 @@ look_at() {  # JOB TASKS OUTPUT...: adds the tasks without success to GATE
 
 look_upstream() {
   GATE=
-  look_at 'split' 1
+  look_at 'split' 1 'data/chunks/chunks.json'
   look_at 'tokenizer' 1
   [[ -z $GATE ]]
 }

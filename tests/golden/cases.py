@@ -48,7 +48,7 @@ def array_job(**changes: Any) -> Job:
     values: dict[str, Any] = {
         "name": "preprocess_patok", "stage": "preprocess", "kind": "preprocess", "arm": "patok",
         "tasks": 20, "array": True, "throttle": 4, "account": "my-project",
-        "upstream": (Upstream("split", 1), Upstream("tokenizer", 1)),
+        "upstream": (Upstream("split", 1, ("data/chunks/chunks.json",)), Upstream("tokenizer", 1)),
         "script": "jobs/preprocess_data_patok", "log_dir": "/scratch/logs/jobs/preprocess_patok",
         "config_path": "jobs/configs/preprocess_patok.yaml",
         "argv": (".venv/bin/python", "-m", "corpus.preprocess", "--config",
@@ -81,6 +81,8 @@ def train_job(**changes: Any) -> Job:
 
 def _cases() -> list[Case]:
     cases = []
+    image = Runtime(container="apptainer", image="/scratch/me/nemo.sif")
+    one = Resources(nodes=1, gpus=1, cpus=8, mem_bytes=64 * 10**9, walltime_s=4 * 3600)
     for scheduler in NAMES:
         extra = {"slurm": ("--exclusive",), "pbs": ("-l place=excl",)}.get(scheduler, ())
         array = array_job(scheduler=scheduler)
@@ -90,15 +92,17 @@ def _cases() -> list[Case]:
             Case("array_some", array, (3, 7, 19)),
             Case("array_one", array, (7,)),
             Case("train_enroot", train_job(scheduler=scheduler, directives=extra)),
-        ]
-    image = Runtime(container="apptainer", image="/scratch/me/nemo.sif")
+            Case("train_apptainer", train_job(scheduler=scheduler, directives=(), runtime=image)),
+            Case("one_gpu", make_job(
+                scheduler=scheduler, kind="evaluate", resources=one, env_file="",
+                upstream=(Upstream("train_vanilla", 1, ("/scratch/logs/checkpoints/v",)),),
+            )),
+        ]  # fmt: skip
     two = Resources(nodes=2, gpus=8, cpus=64, mem_bytes=480 * 10**9, walltime_s=48 * 3600)
     cases.append(
         Case("train_apptainer_nodes",
              train_job(scheduler="slurm", resources=two, runtime=image, directives=())),
     )  # fmt: skip
-    one = Resources(nodes=1, gpus=1, cpus=8, mem_bytes=64 * 10**9, walltime_s=4 * 3600)
-    cases.append(Case("one_gpu", make_job(kind="evaluate", resources=one, env_file="")))
     return cases
 
 

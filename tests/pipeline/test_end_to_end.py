@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import yamlio
+from tests.cluster.fixture import Slurm
 from tests.pipeline.clusters import ROOT, Project, end_group, site_yaml
 
 EVERYTHING = sorted(
@@ -116,6 +117,28 @@ def test_a_job_that_everyone_forgot_is_lost_not_completed(project: Project) -> N
     time.sleep(5)
     assert project.states()["make"] == {"lost": "1"}
     assert "resubmit" in project.run("why", "make")
+
+
+def test_the_controller_forgot_a_job(slurm: Slurm, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    project = Project(folder, site_yaml("slurm", folder), {"SLURM_CONF": slurm.env["SLURM_CONF"]})
+    project.run("submit", "make")
+    project.run("submit", "cut", "--variant", "a")
+    states = project.wait(lambda s: s["cut_a"] == {"completed": "1-4"})
+    ids = [job["id"] for job in project.status()["jobs"] if job["id"]]
+    until = time.monotonic() + 150  # it forgets what ended MinJobAge ago, once a minute
+    while any(job in slurm.run("squeue", "-h", "-t", "all", "-o", "%A %F").split() for job in ids):
+        assert time.monotonic() < until, "the controller still knows them"
+        time.sleep(2)
+    found = project.status()
+    assert found["scheduler_calls"] == 0, "the receipts tell"
+    assert {job["name"]: job["tasks"] for job in found["jobs"]} == states
+    (folder / "jobs/small/receipts/cut_a").rename(folder / "receipts lost")
+    assert project.states()["cut_a"] == {"unknown": "1-4"}
+    time.sleep(5)
+    assert project.states()["cut_a"] == {"lost": "1-4"}, "sacct's word alone completes nothing"
+    (folder / "receipts lost").rename(folder / "jobs/small/receipts/cut_a")
+    assert project.states()["cut_a"] == {"completed": "1-4"}
 
 
 def completed_make(states: dict[str, dict[str, str]]) -> bool:

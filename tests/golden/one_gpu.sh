@@ -1,0 +1,204 @@
+#!/bin/bash -l
+# split
+#
+# By hand: bash jobs/scripts/split.sh
+# Written by `pipeline render` from job_templates/; change those or the site file, not this one.
+# What it does, step by step: docs/scripts.md
+#LOCAL --cpus 8 --walltime 14400
+#LOCAL --workdir '/scratch/me/pipeline'
+#LOCAL --output '/scratch/logs/jobs/split/scheduler'
+
+JOB='split'
+DIGEST=914be7ba9b78b039b30ef1995ff6ffeb35cc5238e4e211fb2a26b9dc956c62a4
+PROJECT_DIR='/scratch/me/pipeline'
+STATE_DIR='jobs'
+WALLTIME=14400  # seconds
+HOST=${HOSTNAME:-unknown}
+
+die() {  # CODE MESSAGE
+  printf 'error: %s\n' "$2" >&2
+  exit "$1"
+}
+
+# --- 1. Identity: which task this is, and under which id the scheduler knows it
+JOB_ID=${LOCAL_JOB_ID:-}
+TASK=1
+printf -v TASK4 '%04d' "$TASK"
+: "$TASK4"  # for argv; not every program takes it
+QUEUED=$JOB_ID  # empty by hand
+JOB_ID=${JOB_ID:-manual-$HOST-$$}
+JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
+
+cd -- "$PROJECT_DIR" ||
+  die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
+
+# Under a scheduler all output goes to one log a task and attempt, live and under the same name
+# everywhere; what the scheduler keeps itself may come late, or not at all. By hand it stays here.
+LOGS='/scratch/logs/jobs/split'
+if [[ -n $QUEUED ]] && mkdir -p -- "$LOGS" && : >>"$LOGS/$TASK.$JOB_ID.log"; then
+  exec >>"$LOGS/$TASK.$JOB_ID.log" 2>&1
+fi
+
+# --- 2. Receipts: one file says that this task runs, another how it ended
+RECEIPTS=$STATE_DIR/receipts/$JOB
+RECEIPT=$TASK.$JOB_ID
+START=$(date +%s)
+GATE=      # what a closed gate waits for
+CAUGHT=    # number of the last signal that this script got
+WOKEN=     # set when a signal interrupts `wait`
+STARTED=   # set once the payload is about to start
+PAYLOAD_PID=
+
+json() {  # TEXT: as a JSON string
+  local text=${1//[[:cntrl:]]/ }
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "$text"
+}
+
+write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
+  local name=$RECEIPT.$1 attempt=${PIPELINE_ATTEMPT:-0}
+  [[ $attempt =~ ^[0-9]{1,9}$ ]] || attempt=0
+  (
+    trap '' XFSZ  # over a file size limit, a message and not a dead shell
+    printf '{"job": %s, "task": %d, "id": %s, "token": %s, "attempt": %d, "digest": "%s", "host": %s, "pid": %d, "start": %d, "walltime": %d%s}\n' \
+      "$(json "$JOB")" "$TASK" "$(json "$JOB_ID")" "$(json "${PIPELINE_TOKEN:-}")" "$attempt" \
+      "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
+      sync -- "$RECEIPTS/.$name.tmp" &&
+      mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
+  ) && return 0
+  rm -f -- "$RECEIPTS/.$name.tmp"
+  return 1
+}
+
+# shellcheck disable=SC2317,SC2329  # traps call it
+finish() {  # the EXIT trap
+  local code=$? signal=null suffix=ok gate=
+  set +e
+  trap '' TERM INT HUP USR1 USR2
+  ((code == 0)) || suffix=fail-$code
+  ((code <= 128 || code > 192)) || signal=$((code - 128))
+  signal=${CAUGHT:-$signal}
+  [[ -z $GATE ]] || gate=", \"gate\": $(json "$GATE")"
+  if write_receipt "$suffix" ", \"end\": $(date +%s), \"exit\": $code, \"signal\": $signal$gate"; then
+    rm -f -- "$RECEIPTS/$RECEIPT.run"
+  else
+    printf 'error: %s/%s.%s cannot be written, so nobody will know how task %d ended. Free some space there and run it again\n' \
+      "$RECEIPTS" "$RECEIPT" "$suffix" "$TASK" >&2
+    ((code)) || code=74
+  fi
+  trap - EXIT
+  exit "$code"
+}
+
+# shellcheck disable=SC2317,SC2329
+on_signal() {  # NAME NUMBER: pass it on to the payload, or leave when there is none yet
+  CAUGHT=$2
+  WOKEN=$1
+  [[ -n $STARTED ]] || exit $((128 + $2))
+  [[ -z $PAYLOAD_PID ]] || kill -s "$1" "$PAYLOAD_PID" 2>/dev/null || true
+}
+
+mkdir -p -- "$RECEIPTS" ||
+  die 74 "$PWD/$RECEIPTS cannot be made on $HOST. Free some space there, or correct its owner"
+trap finish EXIT
+trap 'on_signal TERM 15' TERM
+trap 'on_signal TERM 2' INT  # bash starts background programs with INT ignored
+trap 'on_signal HUP 1' HUP
+trap 'on_signal USR1 10' USR1
+trap 'on_signal USR2 12' USR2
+write_receipt run '' ||
+  die 74 "$PWD/$RECEIPTS cannot be written on $HOST. Free some space there, or correct its owner"
+rm -f -- "$RECEIPTS/$RECEIPT".ok "$RECEIPTS/$RECEIPT".fail-*  # of this id before it was requeued
+
+# --- 3. Gate: the newest receipt of every upstream task must be one of success
+made_by_hand() {  # TASKS OUTPUT...: whether all outputs of a job without any receipt are there
+  local tasks=$1 output four t
+  shift
+  (($#)) || return 1
+  for output; do
+    for ((t = 1; t <= tasks; t++)); do
+      printf -v four '%04d' "$t"
+      [[ -e ${output//'{task4}'/$four} ]] || return 1
+      [[ $output == *'{task4}'* ]] || break
+    done
+  done
+}
+
+look_at() {  # JOB TASKS OUTPUT...: adds the tasks without success to GATE
+  local name task kind names missing='' first=0 t
+  local -A newest=()
+  mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
+  # The newest first, at equal times by name, so that an end stands before its start.
+  for name in "${names[@]}"; do  # <task>.<id>.<run, ok or fail-N>
+    task=${name%%.*} kind=${name##*.}
+    case $task in '' | *[!0-9]*) continue ;; esac
+    case $kind in run | ok | fail-*) ;; *) continue ;; esac
+    newest[$task]=${newest[$task]:-$kind}
+  done
+  [[ -z ${newest[*]:-} ]] && made_by_hand "${@:2}" && return
+  for ((t = 1; t <= $2 + 1; t++)); do
+    if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then
+      ((first)) || first=$t
+    elif ((first)); then
+      missing+=${missing:+,}$first
+      ((first == t - 1)) || missing+=-$((t - 1))
+      first=0
+    fi
+  done
+  [[ -z $missing ]] || GATE+="${GATE:+; }$1 (task $missing of $2)"
+}
+
+look_upstream() {
+  GATE=
+  look_at 'train_vanilla' 1 '/scratch/logs/checkpoints/v'
+  [[ -z $GATE ]]
+}
+
+[[ ${PIPELINE_GATE_WAIT:-} =~ ^[0-9]{1,6}$ ]] || PIPELINE_GATE_WAIT=60
+GATE_UNTIL=$((SECONDS + 10#$PIPELINE_GATE_WAIT))
+until look_upstream; do  # file systems lag: look again for a while
+  ((SECONDS < GATE_UNTIL)) ||
+    die 78 "not started: no receipt of success of $GATE. See what became of it: pipeline status"
+  sleep $((GATE_UNTIL - SECONDS > 2 ? 2 : 1)) &
+  wait "$!"
+done
+
+# --- 4. Environment
+set -euo pipefail
+export OMP_NUM_THREADS=8
+PIPELINE_PROGRESS=$PROJECT_DIR/$STATE_DIR/progress/$JOB/$TASK.json
+export PIPELINE_PROGRESS
+mkdir -p -- "$STATE_DIR/progress/$JOB"
+rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
+
+# --- 5. Payload
+gpus=0
+while IFS= read -r line; do
+  [[ $line != 'GPU '* ]] || gpus=$((gpus + 1))
+done < <(nvidia-smi -L 2>/dev/null)
+((gpus >= 1)) ||
+  die 65 "$HOST shows $gpus GPUs of the 1 that this job asked for. Look there with nvidia-smi -L; a broken node is one to report and to leave out"
+
+payload=(
+  .venv/bin/python
+  -m corpus.split
+  --config jobs/configs/split.yaml
+)
+
+command -v -- "${payload[0]}" >/dev/null ||
+  die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
+STARTED=1
+"${payload[@]}" </dev/null &
+PAYLOAD_PID=$!
+[[ -z $CAUGHT ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the payload had a number
+while :; do
+  WOKEN=
+  code=0
+  wait "$PAYLOAD_PID" || code=$?
+  # A signal ends `wait` before the payload ends: wait again, for the payload's own exit code.
+  [[ -n $WOKEN && $code -gt 128 ]] || break
+done
+
+# --- 6. The EXIT trap writes how it ended
+exit "$code"
