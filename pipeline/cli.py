@@ -56,9 +56,19 @@ class _Group(click.Group):
                 raise
             click.echo(missing(error.name), err=True)
             ctx.exit(2)
-        except BrokenPipeError:
-            sys.stderr.close()
+        except BrokenPipeError:  # `pipeline status | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             ctx.exit(0)
+        except OSError as error:
+            if not error.filename:
+                raise
+            click.echo(
+                f"error: {error.filename}: {error.strerror}. Mend it and try again", err=True
+            )
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            ctx.exit(130)
 
 
 class Context:
@@ -474,8 +484,8 @@ def why(context: Context, job: str, task: int | None, as_json: bool) -> None:
 def _worth_explaining(status: JobStatus) -> list[int]:
     from pipeline.states import State
 
-    good = {State.COMPLETED, State.RUNNING, State.PLANNED}
-    bad = [t.task for t in status.tasks.values() if t.state not in good]
+    fine = (State.COMPLETED, State.RUNNING, State.PLANNED)
+    bad = [t.task for t in status.worst_first() if t.state not in fine]
     return bad[:5] or [next(iter(status.tasks))]
 
 
@@ -520,7 +530,8 @@ def cancel(context: Context, jobs: tuple[str, ...], everything: bool, dry_run: b
         raise click.UsageError("Name the jobs to cancel, or give --all.")
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
-    status_view.outcomes(engine.cancel(chosen, dry_run), nothing="Nothing is queued or running.")
+    done = engine.cancel(chosen, dry_run, removed=everything)
+    status_view.outcomes(done, nothing="Nothing is queued or running.")
 
 
 @cli.command()

@@ -31,7 +31,7 @@ class Remedy(msgspec.Struct, frozen=True):
 REMEDIES = (
     Remedy("out of memory on the GPU",
            "halve the micro batch; the global batch stays: --set batch.micro=1",
-           r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED", State.OOM),
+           r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"),
     Remedy("the container is missing", "run bash training/nemo/setup/setup_enroot.sh again",
            r"setup_enroot\.sh|No such file or directory: /.*\.sqsh|container .* not found"),
     Remedy("Weights & Biases cannot be reached", "--set wandb.mode=offline, or WANDB_MODE=offline",
@@ -72,19 +72,37 @@ class Diagnosis(msgspec.Struct):
     receipt: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-def log_files(job: Job, root: Path, task: int) -> list[Path]:
-    """A task's logs, oldest first: `<log_dir>/<task>.<scheduler job id>.log`."""
-    folder = root / job.log_dir
-    found = [p for p in folder.glob(f"{task}.*.log") if p.is_file()]
+def log_files(job: Job, root: Path) -> dict[int, Path]:
+    """Task -> its newest log, `<log_dir>/<task>.<scheduler job id>.log`. One listing for all."""
+    found: dict[int, tuple[float, Path]] = {}
+    for path in (root / job.log_dir).glob("*.log"):
+        task = path.name.partition(".")[0]
+        if task.isdecimal() and path.is_file():
+            found[int(task)] = max(found.get(int(task), (0.0, path)), (path.stat().st_mtime, path))
+    return {task: path for task, (_, path) in found.items()}
+
+
+def scheduler_files(job: Job, root: Path) -> list[Path]:
+    """What the scheduler itself wrote for a job, oldest first: messages from before the script's
+    own log."""
+    found = [p for p in (root / job.log_dir / "scheduler").glob("*") if p.is_file()]
     return sorted(found, key=lambda p: p.stat().st_mtime)
 
 
-def scheduler_files(job: Job, root: Path, task_id: str = "") -> list[Path]:
-    """What the scheduler itself wrote for a job, or for the task with this id: messages from
-    before the script's own log."""
-    folder = root / job.log_dir / "scheduler"
-    found = [p for p in folder.glob("*") if p.is_file() and task_id in p.name]
-    return sorted(found, key=lambda p: p.stat().st_mtime)
+def _log_of(job: Job, root: Path, status: TaskStatus) -> Path | None:
+    """The log of the very run that a task's state speaks of, else the scheduler's own file."""
+    run = status.id  # 12[].server and 4 of an array are 12[7].server and 4_7 of its task 7
+    if status.receipt:
+        run = status.receipt.name.partition(".")[2].rpartition(".")[0]
+    elif status.index:
+        run = run.replace("[]", f"[{status.index}]") if "[]" in run else f"{run}_{status.index}"
+    own = root / job.log_dir / f"{status.task}.{run}.log"
+    # `12[7].server.OU`, `4_7.out`; the local queue puts the job's name before it.
+    names = {f"{run}.OU", f"{run}.out", f"{job.name}.{run}.out"}
+    return next(
+        (path for path in (own, *(own.parent / "scheduler" / n for n in names)) if path.is_file()),
+        None,
+    )
 
 
 def tail(path: Path, most: int = TAIL_BYTES) -> str:
@@ -109,17 +127,17 @@ def why(job: Job, status: TaskStatus, root: Path) -> Diagnosis:
         found.reason = str(gate)
     if status.state in (State.COMPLETED, State.PLANNED):
         return found
-    logs = log_files(job, root, status.task) or scheduler_files(job, root, status.id)
-    text = tail(logs[-1]) if logs else ""
-    found.log = str(logs[-1]) if logs else ""
-    row, line = _row(status.state, text, job.stage)
+    log = _log_of(job, root, status)
+    text = tail(log) if log else ""
+    found.log = str(log or "")
+    row, line = _row(status.state, text)
     found.line = line or _last_error(text)
     if row:
         found.cause, found.advice = row.cause, row.advice.replace("<stage>", job.stage)
     return found
 
 
-def _row(state: State, text: str, stage: str) -> tuple[Remedy | None, str]:
+def _row(state: State, text: str) -> tuple[Remedy | None, str]:
     if state in (State.RUNNING, State.QUEUED, State.HELD):
         return None, ""
     for row in REMEDIES:

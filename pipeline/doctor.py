@@ -74,7 +74,7 @@ def _environments(plan: Plan, root: Path) -> Iterator[Check]:
         runtime = plan.site.environments[env]  # type: ignore[index]
         name = f"environment {env}"
         if runtime.container:
-            yield _container(name, runtime.container, runtime.image)
+            yield _container(name, runtime.container, runtime.image, root)
             continue
         python = runtime.python if "/" not in runtime.python else str(root / runtime.python)
         if runtime.activate:
@@ -105,12 +105,12 @@ def _imports(name: str, python: str, modules: tuple[str, ...], root: Path) -> Ch
     return Check(name, "ok", f"{python} has {', '.join(modules) or 'what it needs'}")
 
 
-def _container(name: str, runtime: str, image: str) -> Check:
+def _container(name: str, runtime: str, image: str, root: Path) -> Check:
     remedy = "Re-run bash training/nemo/setup/setup_enroot.sh"
     if not shutil.which(runtime):
         return Check(name, "fail", f"{runtime} is not on PATH", f"Install or load {runtime}")
     if runtime == "apptainer":
-        there = Path(image).exists()
+        there = (root / image).exists()
         return Check(name, "ok" if there else "fail", image, "" if there else remedy)
     listed = subprocess.run(["enroot", "list"], capture_output=True, text=True, check=False)
     there = image in listed.stdout.split()
@@ -123,7 +123,7 @@ def _variables(plan: Plan, root: Path) -> Iterator[Check]:
     names: set[str] = set()
     if path is not None and path.exists():
         mode = stat.S_IMODE(path.stat().st_mode)
-        private = not mode & 0o077
+        private = mode in (0o600, 0o400)  # as the scripts want it
         yield Check(
             ".env", "ok" if private else "fail", f"mode {mode:04o}",
             "" if private else f"chmod 600 {path}",
@@ -167,7 +167,7 @@ def _affixes(plan: Plan, root: Path) -> Iterator[Check]:
     for folder in sorted(folders):
         for name, lines in AFFIXES.items():
             path = root / folder / name
-            count = len(path.read_text("utf-8").splitlines()) if path.exists() else 0
+            count = len(path.read_text("utf-8", "replace").splitlines()) if path.exists() else 0
             good = count == lines
             yield Check(
                 f"affixes {folder}/{name}", "ok" if good else "warn" if count else "fail",

@@ -23,6 +23,10 @@ class StateError(PipelineError):
     """The state on disk does not allow what was asked for, or cannot be read."""
 
 
+class Damaged(StateError):
+    """The manifest is gone or cannot be read; `pipeline repair` rebuilds it."""
+
+
 class Rejected(PipelineError):
     """The scheduler refused a submission; nothing was queued."""
 
@@ -33,3 +37,7 @@ class Unreachable(PipelineError):
     """The scheduler or the host did not answer; what it knows is unknown, not nothing."""
 
     exit_code = 3
+
+
+class NotStarted(Unreachable):
+    """The scheduler's command cannot be run here: nothing was asked, so nothing was queued."""

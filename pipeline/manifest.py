@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -20,16 +19,13 @@ from typing import Any, Literal
 import msgspec
 
 from pipeline import yamlio
-from pipeline.errors import ConfigError, StateError
+from pipeline.errors import ConfigError, Damaged, StateError
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.states import State
 
 VERSION = 1
 LOCK_TIMEOUT_S = 120
-
-
-# What of an attempt is known before it is submitted.
-INTENT = ("attempt", "token", "tasks", "script", "digest", "time")
+REMEDY = "Mend it by hand, or run `pipeline repair` to rebuild it from receipts and scheduler"
 
 
 class Attempt(msgspec.Struct):
@@ -50,19 +46,10 @@ class Attempt(msgspec.Struct):
     note: str = ""
     gone: dict[str, str] = msgspec.field(default_factory=dict)  # time -> tasks that left the queue
 
-    def task_of(self, index: int) -> int | None:
-        """The task of a scheduler's index: 0 is a plain job, whose only task it is."""
+    def indices(self) -> dict[int, int]:
+        """Task -> the scheduler's index: 1 ... k, dense; 0 for a plain job's only task."""
         numbers = from_ranges(self.tasks)
-        if index == 0:
-            return numbers[0] if len(numbers) == 1 else None
-        return numbers[index - 1] if index <= len(numbers) else None
-
-    def indices_of(self, tasks: set[int]) -> list[int] | None:
-        """The scheduler's indices of some tasks; None for all of them."""
-        numbers = from_ranges(self.tasks)
-        if set(numbers) <= tasks:
-            return None
-        return [i for i, task in enumerate(numbers, 1) if task in tasks]
+        return {task: 0 if len(numbers) == 1 else i for i, task in enumerate(numbers, 1)}
 
 
 class Entry(msgspec.Struct):
@@ -94,6 +81,17 @@ class Entry(msgspec.Struct):
         changed = text != self.states
         self.states = text
         return changed
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """An attempt as it was about to be submitted, and the job it belongs to."""
+
+    site: str
+    job: str
+    stage: str
+    arm: str
+    tasks: int  # the job's, all of them
+    attempt: Attempt
 
 
 class Manifest(msgspec.Struct):
@@ -128,11 +126,16 @@ class Store:
     def read(self) -> Manifest | None:
         """The manifest, None where there is none. Raises StateError that names the remedy."""
         if not self.path.exists():
+            if next((self.state_dir / "attempts").glob("*.json"), None):
+                raise Damaged(
+                    f"{self.path}: is gone, but jobs were submitted: attempts/ beside it says so. "
+                    "Run `pipeline repair` to rebuild it"
+                )
             return None
         try:
             raw = yamlio.load(self.path)
         except ConfigError as error:
-            raise StateError(f"{error}. {self._remedy()}") from None
+            raise Damaged(f"{error}. {REMEDY}") from None
         version = raw.get("version")
         if isinstance(version, int) and version > VERSION:
             raise StateError(
@@ -142,10 +145,7 @@ class Store:
         try:
             return _decode(raw)
         except (ValueError, msgspec.ValidationError) as error:
-            raise StateError(f"{self.path}: {error}. {self._remedy()}") from None
-
-    def _remedy(self) -> str:
-        return "Mend it by hand, or run `pipeline repair` to rebuild it from receipts and scheduler"
+            raise Damaged(f"{self.path}: {error}. {REMEDY}") from None
 
     def write(self, manifest: Manifest) -> None:
         """Replaces the manifest. Only inside `locked`."""
@@ -185,28 +185,29 @@ class Store:
                         f"{LOCK_TIMEOUT_S} s. Wait for it, or end it, and run this again"
                     ) from None
                 time.sleep(0.05)
+            except OSError as error:
+                raise StateError(
+                    f"{self.state_dir}/.lock: cannot be locked: {error.strerror}. "
+                    "Keep the run's state on a file system that knows flock"
+                ) from None
 
-    def write_intent(self, job: str, entry: Entry, attempt: Attempt, script: str) -> None:
+    def write_intent(self, intent: Intent, script: str) -> None:
         """Freezes an attempt's script and intent, before anything is submitted."""
-        path = self.state_dir / attempt.script
+        path = self.state_dir / intent.attempt.script
         yamlio.write_atomic(path, script, mode=0o755)
-        intent = {
-            "job": job, "stage": entry.stage, "arm": entry.arm, "job_tasks": entry.tasks,
-            **{key: getattr(attempt, key) for key in INTENT},
-        }  # fmt: skip
-        yamlio.write_atomic(path.with_suffix(".json"), json.dumps(intent) + "\n")
+        yamlio.write_atomic(path.with_suffix(".json"), msgspec.json.encode(intent) + b"\n")
 
-    def intents(self) -> list[dict[str, Any]]:
+    def intents(self) -> list[Intent]:
         """Every attempt's intent, oldest first; files that were cut off are passed over."""
         found = []
         for path in sorted((self.state_dir / "attempts").glob("*.json")):
             try:
-                content = json.loads(path.read_bytes())
-                if isinstance(content, dict) and {"job", "token", "tasks"} <= content.keys():
-                    found.append(content)
-            except ValueError:
+                intent = msgspec.json.decode(path.read_bytes(), type=Intent)
+                _check(intent.attempt)
+            except (ValueError, msgspec.MsgspecError):
                 continue
-        return sorted(found, key=lambda intent: str(intent.get("time", "")))
+            found.append(intent)
+        return sorted(found, key=lambda intent: seconds(intent.attempt.time))
 
 
 HEADER = "# Written by pipeline; `pipeline status` reads it, `pipeline repair` rebuilds it.\n"
@@ -223,14 +224,22 @@ def _encode(manifest: Manifest) -> dict[str, Any]:
 def _decode(raw: dict[str, Any]) -> Manifest:
     manifest = msgspec.convert(raw, Manifest)
     for name, entry in manifest.jobs.items():
-        for text in (*entry.states.values(), *(a.tasks for a in entry.attempts)):
-            try:
+        try:
+            for text in entry.states.values():
                 from_ranges(text)
-            except ValueError as error:
-                raise ValueError(f"jobs.{name}: {error}") from None
-        for attempt in entry.attempts:
-            seconds(attempt.time)
+            for attempt in entry.attempts:
+                _check(attempt)
+        except ValueError as error:
+            raise ValueError(f"jobs.{name}: {error}") from None
     return manifest
+
+
+def _check(attempt: Attempt) -> None:
+    """Raises ValueError where what stands in an attempt as text cannot be read."""
+    for text in (attempt.tasks, *attempt.gone.values()):
+        from_ranges(text)
+    for time_text in (attempt.time, *attempt.gone):
+        seconds(time_text)
 
 
 @contextlib.contextmanager
@@ -243,4 +252,4 @@ def _refusing(path: Path) -> Iterator[None]:
         ) from None
 
 
-__all__ = ["Attempt", "Entry", "Manifest", "Store", "now", "seconds"]
+__all__ = ["Attempt", "Entry", "Intent", "Manifest", "Store", "now", "seconds"]

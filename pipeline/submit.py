@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from pipeline import receipts, render, yamlio
-from pipeline.errors import Rejected, StateError, Unreachable
+from pipeline.errors import Damaged, NotStarted, Rejected, StateError, Unreachable
 from pipeline.job import Job, Upstream
-from pipeline.manifest import INTENT, Attempt, Entry, Manifest, Store, now, seconds
+from pipeline.manifest import Attempt, Entry, Intent, Manifest, Store, now
 from pipeline.plan import Plan
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.schedulers.base import Completed, Scheduler, Submission
@@ -33,7 +33,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """What became of one job of a submission."""
 
     job: str
-    action: str  # submitted, would submit, complete, active, adopted
+    action: str  # submitted, cancelled; of a dry run: would submit, would cancel
     id: str = ""
     tasks: str = ""
     attempt: int = 0
@@ -56,12 +56,17 @@ class Engine:
     def status(self) -> Report:
         """The run's state, with interrupted submissions settled first."""
         adopted: list[str] = []
-        manifest = self.store.read()
-        if manifest is not None and _interrupted(manifest):
-            with self.store.locked(), contextlib.suppress(Unreachable):
-                adopted = self._settle(self._manifest())
+        silent: dict[str, str] = {}
+        manifest = self._manifest()
+        if waiting := _interrupted(manifest):
+            try:
+                with self.store.locked():
+                    adopted = self._settle(self._manifest())
+            except Unreachable as error:
+                silent = {name: str(error) for name, _ in waiting}
         report = self.tracker.update()
         report.adopted = adopted
+        report.silent.update(silent)
         return report
 
     def render(self, jobs: Sequence[Job]) -> list[str]:
@@ -115,19 +120,18 @@ class Engine:
             work = choose(report)
             if dry_run:
                 return [Outcome(j.name, "would submit", tasks=to_ranges(t)) for j, t in work]
-            done = []
-            for job, tasks in work:
-                done.append(self._submit_one(manifest, job, tasks, report))
+            self.store.write(manifest)
+            done: list[Outcome] = []
+            with _telling(done):
+                for job, tasks in work:
+                    done.append(self._submit_one(manifest, job, tasks, report))
             return done
 
     def _manifest(self) -> Manifest:
+        """The run's manifest, a new one where nothing was submitted yet. Raises StateError where
+        it is of another site: there, nobody knows this run's jobs."""
         site = self.plan.site
-        manifest = self.store.read() or Manifest(
-            study=self.plan.study.name,
-            site=site.site,
-            scheduler=site.scheduler,
-            profiles=list(self.plan.study.profiles),
-        )
+        manifest = self.store.read() or self._new_manifest()
         if manifest.scheduler != site.scheduler or manifest.site != site.site:
             raise StateError(
                 f"{self.store.path}: this run is on site {manifest.site!r} "
@@ -135,6 +139,10 @@ class Engine:
                 "the other run a state of its own with a profile"
             )
         return manifest
+
+    def _new_manifest(self) -> Manifest:
+        site, study = self.plan.site, self.plan.study
+        return Manifest(study.name, site.site, site.scheduler, list(study.profiles))
 
     def _new_work(
         self, jobs: Sequence[Job], report: Report, force: bool, whole: bool
@@ -176,7 +184,8 @@ class Engine:
         if active:
             what = f"{len(active)} of {job.tasks} tasks" if job.array else "it"
             return (
-                f"{job.name} is active: {what} queued or running as {status.id or 'unknown'}. "
+                f"{job.name} is active: {what} queued or running "
+                f"({status.tasks[active[0]].id or status.tasks[active[0]].reason}). "
                 f"Wait, or `pipeline cancel {job.name}`"
             )
         unknown = status.of(State.UNKNOWN)
@@ -237,7 +246,8 @@ class Engine:
             digest=render.script_digest(job),
             time=now(),
         )
-        self.store.write_intent(job.name, entry, attempt, text)
+        intent = Intent(manifest.site, job.name, job.stage, job.arm, job.tasks, attempt)
+        self.store.write_intent(intent, text)
         entry.attempts.append(attempt)
         self.store.write(manifest)
         self._call_scheduler(manifest, job, entry, attempt, report, len(tasks))
@@ -265,7 +275,7 @@ class Engine:
             token=attempt.token,
             attempt=attempt.attempt,
             array=count if count > 1 else None,
-            after=tuple(self._dependencies(manifest, job, report)),
+            after=tuple(_dependencies(job, report)),
             spool=self.spool,
         )
         try:
@@ -273,10 +283,10 @@ class Engine:
                 self.scheduler.submit_argv(submission), keep_fd=self.store.lock_fd
             )
             attempt.id = self.scheduler.parse_submit(result)
-        except Rejected as error:
+        except (Rejected, NotStarted) as error:
             attempt.state, attempt.note = "abandoned", str(error)
             self.store.write(manifest)
-            raise Rejected(f"{job.name}: {error}") from None
+            raise type(error)(f"{job.name}: {error}") from None
         except Unreachable as error:
             attempt.note = str(error)
             self.store.write(manifest)
@@ -289,28 +299,18 @@ class Engine:
             {**_states(report.jobs[job.name]), **dict.fromkeys(_tasks(attempt), State.QUEUED)}
         )
         for task in _tasks(attempt):
-            report.jobs[job.name].tasks[task].state = State.QUEUED
+            status = report.jobs[job.name].tasks[task]
+            status.state, status.id = State.QUEUED, attempt.id
         self.store.write(manifest)
-
-    def _dependencies(self, manifest: Manifest, job: Job, report: Report) -> Iterable[str]:
-        """The ids that still run of the jobs this one needs. The gate in the script checks their
-        receipts; a dependency on a job that has ended is deleted or ignored, by site."""
-        for upstream in job.upstream:
-            entry = manifest.jobs.get(upstream.job)
-            active = set(report.jobs[upstream.job].of(*ACTIVE, State.UNKNOWN))
-            newest = entry.last_attempts() if entry else {}
-            yield from sorted({newest[t].id for t in active if t in newest and newest[t].id})
 
     def _settle(self, manifest: Manifest) -> list[str]:
         """Adopts what interrupted commands left at the scheduler, gives up what never got there."""
         waiting = _interrupted(manifest)
         if not waiting:
             return []
-        youngest = max(seconds(attempt.time) for _, attempt in waiting)
         found = self._find()
         if any(attempt.token not in found for _, attempt in waiting):
-            patience = self.scheduler.adopt_after_s
-            time.sleep(max(0.0, min(patience, youngest + patience - time.time())))
+            time.sleep(self.scheduler.adopt_after_s)
             found = self._find()
         for name, attempt in waiting:
             job_id = found.get(attempt.token) or self._from_receipts(name, attempt)
@@ -338,33 +338,43 @@ class Engine:
                     return self.scheduler.owner(receipt.id)[0]
         return ""
 
-    def cancel(self, jobs: Sequence[Job], dry_run: bool = False) -> list[Outcome]:
+    def cancel(
+        self, jobs: Sequence[Job], dry_run: bool = False, removed: bool = False
+    ) -> list[Outcome]:
         """Cancels jobs and, before them, the dependents that would otherwise start or be held
-        for ever. Only ever by recorded ids."""
+        for ever; with `removed`, those too that the study has no more. Only ever by recorded
+        ids."""
         with self.store.locked():
             manifest = self._manifest()
             self._settle(manifest)
             report = self.tracker.refresh(manifest)
             names = self._with_dependents({job.name for job in jobs})
-            outcomes = []
-            for job in reversed(self.plan.jobs):
-                active = set(report.jobs[job.name].of(*ACTIVE, State.UNKNOWN))
-                entry = manifest.jobs.get(job.name)
-                if job.name not in names or not active or entry is None:
-                    continue
-                for attempt in _attempts_of(entry, active):
-                    detail = to_ranges(active & set(_tasks(attempt)))
-                    if not dry_run:
-                        self._cancel_attempt(attempt)
-                        self.store.write(manifest)
-                    action = "would cancel" if dry_run else "cancelled"
-                    outcomes.append(Outcome(job.name, action, attempt.id, detail, attempt.attempt))
-            return outcomes
+            done: list[Outcome] = []
+            with _telling(done):
+                for status in report.removed.values() if removed else ():
+                    done += self._cancel_job(manifest, status, dry_run)
+                for job in reversed(self.plan.jobs):
+                    if job.name in names:
+                        done += self._cancel_job(manifest, report.jobs[job.name], dry_run)
+            return done
 
-    def _cancel_attempt(self, attempt: Attempt) -> None:
-        for argv in self.scheduler.cancel_argvs(attempt.id, None):
-            self.scheduler.parse_cancel(self.transport.run(argv))
-        attempt.state = "cancelled"
+    def _cancel_job(
+        self, manifest: Manifest, status: JobStatus, dry_run: bool
+    ) -> Iterator[Outcome]:
+        entry = manifest.jobs.get(status.name)
+        known = {attempt.id: attempt for attempt in entry.live()} if entry else {}
+        for job_id, tasks in _active(status).items():
+            attempt = known.get(job_id)
+            if attempt is None:
+                yield Outcome(status.name, "submitted by hand, left alone:", job_id, tasks)
+                continue
+            if not dry_run:
+                for argv in self.scheduler.cancel_argvs(job_id, None):
+                    self.scheduler.parse_cancel(self.transport.run(argv))
+                attempt.state = "cancelled"
+                self.store.write(manifest)
+            action = "would cancel" if dry_run else "cancelled"
+            yield Outcome(status.name, action, job_id, tasks, attempt.attempt)
 
     def _with_dependents(self, names: set[str]) -> set[str]:
         for job in self.plan.jobs:
@@ -376,34 +386,64 @@ class Engine:
         """Rebuilds the manifest from intents, receipts and scheduler; keeps the old file aside."""
         with self.store.locked():
             aside: Path | None = None
+            intents = self.store.intents()
             try:
                 manifest = self._manifest()
-            except StateError as error:
-                if "repair" not in str(error):
-                    raise
-                aside = self.store.path.with_name(f"manifest.yaml.broken-{int(time.time())}")
-                self.store.path.rename(aside)
-                manifest = self._manifest()
-            self._add_intents(manifest)
+            except Damaged:
+                manifest = self._new_manifest()
+                self._check_site(intents)
+                if self.store.path.exists():
+                    aside = self.store.path.with_name(f"manifest.yaml.broken-{int(time.time())}")
+                    self.store.path.rename(aside)
+            _add_intents(manifest, intents)
+            # Before anybody is asked: without an answer, the next command goes on from here.
+            self.store.write(manifest)
             self._settle(manifest)
             self.tracker.refresh(manifest)
             self.store.write(manifest)
             return manifest, aside
 
-    def _add_intents(self, manifest: Manifest) -> None:
-        for intent in self.store.intents():
-            entry = manifest.jobs.setdefault(
-                str(intent["job"]),
-                Entry(str(intent.get("stage")), str(intent.get("arm")), int(intent["job_tasks"])),
-            )
-            if all(a.token != intent["token"] for a in entry.attempts):
-                entry.attempts.append(Attempt(**{key: intent[key] for key in INTENT}))
-                entry.attempts.sort(key=lambda a: a.attempt)
+    def _check_site(self, intents: Sequence[Intent]) -> None:
+        here = self.plan.site.site
+        for intent in intents:
+            if intent.site != here:
+                raise StateError(
+                    f"{self.store.state_dir}/{intent.attempt.script}: was submitted on site "
+                    f"{intent.site!r}, not {here!r}. Use --site {intent.site}"
+                )
+
+
+def _add_intents(manifest: Manifest, intents: Sequence[Intent]) -> None:
+    for intent in intents:
+        entry = manifest.jobs.setdefault(intent.job, Entry(intent.stage, intent.arm, intent.tasks))
+        if all(a.token != intent.attempt.token for a in entry.attempts):
+            entry.attempts.append(intent.attempt)
+            entry.attempts.sort(key=lambda a: a.attempt)
 
 
 def new_token() -> str:
     """8 characters, a letter first: PBS's JSON turns what looks like a number into one."""
     return "t" + secrets.token_hex(4)[1:]
+
+
+def _dependencies(job: Job, report: Report) -> Iterator[str]:
+    """The ids that still run of the jobs this one needs, by whomever they were submitted. The gate
+    in the script checks their receipts; a dependency on a job that has ended is deleted or ignored,
+    by site."""
+    for upstream in job.upstream:
+        yield from sorted(filter(None, _active(report.jobs[upstream.job])))
+
+
+@contextlib.contextmanager
+def _telling(done: Sequence[Outcome]) -> Iterator[None]:
+    """Adds to an error what had been done by then: it is recorded, and stays done."""
+    try:
+        yield
+    except (Rejected, Unreachable) as error:
+        if not done:
+            raise
+        before = ", ".join(f"{outcome.action} {outcome.job} {outcome.id}" for outcome in done)
+        raise type(error)(f"{error}. Before that: {before}") from None
 
 
 def _interrupted(manifest: Manifest) -> list[tuple[str, Attempt]]:
@@ -419,10 +459,12 @@ def _tasks(attempt: Attempt) -> list[int]:
     return from_ranges(attempt.tasks)
 
 
-def _attempts_of(entry: Entry, tasks: set[int]) -> list[Attempt]:
-    newest = entry.last_attempts()
-    chosen = {newest[t].attempt: newest[t] for t in tasks if t in newest and newest[t].id}
-    return list(chosen.values())
+def _active(status: JobStatus) -> dict[str, str]:
+    """The scheduler's ids under which tasks may still run, and those tasks."""
+    found: dict[str, list[int]] = {}
+    for task in status.of(State.UNKNOWN, *ACTIVE):
+        found.setdefault(status.tasks[task].id, []).append(task)
+    return {job_id: to_ranges(tasks) for job_id, tasks in found.items()}
 
 
 def _states(status: JobStatus) -> dict[int, State]:

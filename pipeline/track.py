@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.receipts import Receipt
 from pipeline.schedulers.base import Answer, Completed, Scheduler, TaskReport
-from pipeline.states import FINAL, State
+from pipeline.states import ACTIVE, FINAL, State
 from pipeline.transport import Transport
 
 Evidence = Literal["receipt", "scheduler", "manifest", "none"]
@@ -38,7 +38,8 @@ class TaskStatus(msgspec.Struct):
     reason: str = ""
     exit_code: int | None = None
     attempt: int = 0
-    id: str = ""  # as the scheduler knows the task
+    id: str = ""  # the scheduler's; of a task with a final receipt, the one in its name
+    index: int = 0  # in the scheduler's array; 0: a plain job
     host: str = ""
     elapsed_s: int | None = None
     receipt: Path | None = None
@@ -67,6 +68,11 @@ class JobStatus(msgspec.Struct):
         """The tasks in any of these states."""
         return [t.task for t in self.tasks.values() if t.state in states]
 
+    def worst_first(self) -> list[TaskStatus]:
+        """The tasks, those first that ended without success."""
+        ended = FINAL - {State.COMPLETED}
+        return sorted(self.tasks.values(), key=lambda task: task.state not in ended)
+
     @property
     def state(self) -> State:
         """One word for the whole job: what most needs to be known of it."""
@@ -92,6 +98,7 @@ class Report(msgspec.Struct):
     silent: dict[str, str]  # job id -> why nothing is known of it
     scheduler_calls: int = 0
     adopted: list[str] = msgspec.field(default_factory=list)
+    removed: dict[str, JobStatus] = msgspec.field(default_factory=dict)  # no longer in the study
     unsaved: str = ""  # why the manifest could not be brought up to date
 
     def counts(self) -> dict[State, int]:
@@ -118,6 +125,7 @@ class Tracker:
         """Looks at receipts and scheduler; puts states and departures into `manifest`."""
         calls = self.transport.calls
         views = [self._view(job, manifest) for job in self.jobs]
+        views += [self._view(job, manifest) for job in self._removed(manifest)]
         asked = sorted({view.id_of(task) for view in views for task in view.open_tasks()} - {""})
         answer = self._ask(asked, self.scheduler.query_argvs, self.scheduler.parse_query)
         left = sorted(
@@ -127,7 +135,8 @@ class Tracker:
         report = Report(jobs={}, silent={**answer.silent, **history.silent})
         for view in views:
             status = view.resolve(answer, history, self.grace_s)
-            report.jobs[status.name] = status
+            known = report.jobs if isinstance(view.job, Job) else report.removed
+            known[status.name] = status
             if view.entry:
                 view.entry.set_states({t.task: t.state for t in status.tasks.values()})
         report.scheduler_calls = self.transport.calls - calls
@@ -169,22 +178,41 @@ class Tracker:
         except Unreachable as error:
             return Answer({}, dict.fromkeys(ids, str(error)))
 
-    def _view(self, job: Job, manifest: Manifest) -> _View:
+    def _removed(self, manifest: Manifest) -> list[_Removed]:
+        """Jobs that the study has no more, while something of them may still run."""
+        names = {job.name for job in self.jobs}
+        return [
+            _Removed(name, entry.stage, entry.arm, entry.tasks)
+            for name, entry in manifest.jobs.items()
+            if name not in names and entry.states.keys() & {State.UNKNOWN, *ACTIVE}
+        ]
+
+    def _view(self, job: Job | _Removed, manifest: Manifest) -> _View:
         folder = receipts.directory(self.store.state_dir, job.name)
         entry = manifest.jobs.get(job.name)
         return _View(job, entry, receipts.scan(folder), self.scheduler, self.store.state_dir)
+
+
+class _Removed(msgspec.Struct):
+    """What the manifest knows of a job that is no longer in the study."""
+
+    name: str
+    stage: str
+    arm: str
+    tasks: int
 
 
 class _View:
     """One job while its state is being found out."""
 
     def __init__(
-        self, job: Job, entry: Entry | None, found: dict[int, list[Receipt]],
+        self, job: Job | _Removed, entry: Entry | None, found: dict[int, list[Receipt]],
         scheduler: Scheduler, state_dir: Path,
     ) -> None:  # fmt: skip
         self.job, self.entry, self.scheduler, self.state_dir = job, entry, scheduler, state_dir
-        self.attempts = entry.last_attempts() if entry else {}
-        known = {a.id: a for a in entry.live()} if entry else {}
+        newest = entry.last_attempts() if entry else {}  # of more tasks, where their number shrank
+        self.attempts = {task: a for task, a in newest.items() if task <= job.tasks}
+        known = {a.id for a in entry.live() if a.id} if entry else set()
         self.newest: dict[int, Receipt] = {}
         for task, own in found.items():
             if 1 <= task <= job.tasks:
@@ -200,13 +228,13 @@ class _View:
             for task in from_ranges(text)
         }
 
-    def _relevant(self, receipt: Receipt, known: Mapping[str, Attempt]) -> bool:
+    def _relevant(self, receipt: Receipt, known: Collection[str]) -> bool:
         """Whether a receipt speaks of its task's newest attempt, or of a later run by hand."""
         attempt = self.attempts.get(receipt.task)
         if attempt is None:
             return True
         owner = self.scheduler.owner(receipt.id)[0]
-        if owner == attempt.id:
+        if owner and owner == attempt.id:
             return True
         return owner not in known and receipt.written > seconds(attempt.time)
 
@@ -225,9 +253,7 @@ class _View:
         if attempt is None or not attempt.id:
             return "", 0
         if attempt.id not in self._indices:
-            numbers = from_ranges(attempt.tasks)
-            plain = len(numbers) == 1
-            self._indices[attempt.id] = {t: 0 if plain else i for i, t in enumerate(numbers, 1)}
+            self._indices[attempt.id] = attempt.indices()
         return attempt.id, self._indices[attempt.id][task]
 
     def id_of(self, task: int) -> str:
@@ -253,7 +279,8 @@ class _View:
         attempt, receipt = self.attempts.get(task), self.newest.get(task)
         base = TaskStatus(task, State.PLANNED, attempt=attempt.attempt if attempt else 0)
         job_id, index = self.place(task)
-        base.id, base.receipt = job_id, receipt.path if receipt else None
+        base.id, base.index = job_id, index
+        base.receipt = receipt.path if receipt else None
         cancelled = attempt is not None and attempt.state == "cancelled"
         if receipt and receipt.kind != "run":
             base.state, base.reason = receipts.state_of(receipt, cancelled)
@@ -271,7 +298,8 @@ class _View:
             return self._by_report(base, report)
         if not job_id:
             base.state, base.evidence = State.RUNNING, "receipt"
-            base.reason = "started by hand, outside any scheduler"
+            where = f"; if it no longer runs, remove {receipt.path}" if receipt else ""
+            base.reason = f"started by hand, outside any scheduler{where}"
             return base
         if silent:
             base.state, base.reason = State.UNKNOWN, silent
@@ -327,7 +355,8 @@ def _progress(folder: Path) -> dict[str, Any]:
         return total
     for path in entries:
         try:
-            content = json.loads(path.read_bytes())
+            # A loss that diverged is NaN, which `status --json` could not print as JSON.
+            content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
         except (OSError, ValueError):
             continue
         if not isinstance(content, dict):
@@ -372,8 +401,3 @@ def _names(folder: Path) -> set[str]:
         return set(os.listdir(folder))
     except OSError:
         return set()
-
-
-def is_final(status: JobStatus) -> bool:
-    """Whether no task of a job can change its state by itself."""
-    return all(t.state in FINAL for t in status.tasks.values())

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipeline.errors import Unreachable
+from pipeline.errors import NotStarted, Unreachable
 from pipeline.schedulers.base import Completed
 
 TIMEOUT_S = 60
@@ -43,7 +43,7 @@ class Here:
                 check=False,
             )
         except FileNotFoundError:
-            raise Unreachable(
+            raise NotStarted(
                 f"{argv[0]}: no such command here. Log in to the cluster, load its module, or "
                 "choose another site with --site"
             ) from None
@@ -52,5 +52,5 @@ class Here:
                 f"{argv[0]}: no answer within {TIMEOUT_S} s. It is busy or down. Try again"
             ) from None
         except OSError as error:
-            raise Unreachable(f"{argv[0]}: cannot be run: {error.strerror}") from None
+            raise NotStarted(f"{argv[0]}: cannot be run: {error.strerror}") from None
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)

@@ -21,10 +21,16 @@ STYLES = {
 }  # fmt: skip
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # for `cli` to end on, as any other print's
+
+
 def console() -> Console:
     """Standard output; its width is the terminal's, or wide enough for a log."""
     width = None if sys.stdout.isatty() else 120
-    return Console(width=width, highlight=False)
+    # What programs and schedulers say is shown as it is: `[5-20%4]` and `:x:` are no markup.
+    return _Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

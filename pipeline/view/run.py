@@ -82,6 +82,7 @@ def live_view(made: Plan, report: Report, elapsed: float) -> RenderableType:
         table.add_row(stage, *(_cell(cells[c]) if c in cells else Text("") for c in columns))
         running += [job for job in cells.values() if job.state == State.RUNNING and job.progress]
     lines = [Text(f"{job.name}: {progress(job.progress)}", style="cyan") for job in running]
+    lines += [Text(f"No answer about {i}: {r}", style="magenta") for i, r in report.silent.items()]
     footer = summary(report).append(f"   {format_walltime(int(elapsed))}", style="dim")
     return Group(table, *lines, footer)
 
@@ -106,7 +107,8 @@ def ending(engine: Engine, report: Report) -> None:
         task = next(t for t in job.tasks.values() if t.state == job.state)
         why([diagnose.why(engine.plan.job(job.name), task, engine.root)], as_json=False)
     if failed:
-        click.echo("Mend it and run `pipeline resubmit --failed` with the same options.")
+        only = "" if any(job.state == State.CANCELLED for job in failed) else " --failed"
+        click.echo(f"Mend it and run `pipeline resubmit{only}` with the same options.")
         return
     for made in engine.plan.jobs:
         if made.kind == "analyze":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,10 +50,14 @@ def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> N
         click.echo(f"warning: {report.unsaved}", err=True)
     out = console()
     if only:
-        out.print(_tasks_table(report.jobs[only.name]))
+        for line in _tasks_lines(report.jobs[only.name]):
+            out.print(line, soft_wrap=True)
     else:
         out.print(jobs_table(engine.plan, report))
         out.print(summary(report))
+    for name, left in report.removed.items():
+        said = f"{name} is no longer in the study but {left.state} as {left.id}"
+        out.print(f"{said}. `pipeline cancel --all` ends it.", style="yellow")
     for name in report.adopted:
         out.print(f"Adopted {name}: an interrupted command had submitted it.", style="yellow")
     for job_id, reason in report.silent.items():
@@ -70,6 +74,7 @@ def _status_json(engine: Engine, report: Report, only: Job | None) -> dict[str, 
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "summary": {str(k): v for k, v in sorted(report.counts().items())},
         "jobs": [_job_json(job, detail=only is not None) for job in jobs],
+        "removed": [_job_json(job, detail=False) for job in report.removed.values()],
         "silent": report.silent,
         "adopted": report.adopted,
         "scheduler_calls": report.scheduler_calls,
@@ -147,7 +152,7 @@ def remark(job: JobStatus) -> str:
     if job.state == State.RUNNING and job.progress:
         return progress(job.progress)
     fine = (State.COMPLETED, State.PLANNED)
-    bad = [t for t in job.tasks.values() if t.state not in fine and t.reason]
+    bad = [t for t in job.worst_first() if t.state not in fine and t.reason]
     if not bad:
         return ""
     alike = to_ranges(t.task for t in bad if t.state == bad[0].state)
@@ -176,18 +181,24 @@ def summary(report: Report) -> Text:
     return text
 
 
-def _tasks_table(job: JobStatus) -> Table:
-    table = table_of("task", "state", "evidence", "id", "attempt", "host", "elapsed", "exit", "")
+def _tasks_lines(job: JobStatus) -> Iterator[Text]:
+    """A line a task. Not a table of rich's, which takes a second a thousand rows."""
+    rows = [("task", "state", "evidence", "id", "attempt", "host", "elapsed", "exit", "")]
     for task in job.tasks.values():
         content = _content(task)
         elapsed = _elapsed(task, content)
-        table.add_row(
-            str(task.task), styled(task.state), _task_evidence(task), task.id,
+        rows.append((
+            str(task.task), str(task.state), _task_evidence(task), task.id,
             str(task.attempt or ""), task.host or str(content.get("host", "")),
             format_walltime(elapsed) if elapsed is not None else "",
             "" if task.exit_code is None else str(task.exit_code), task.reason,
-        )  # fmt: skip
-    return table
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    styles = ["bold", *(STYLES[task.state] for task in job.tasks.values())]
+    for row, style in zip(rows, styles, strict=True):
+        number, state, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        line = Text(f"{number}  ", style="bold" if style == "bold" else "").append(state, style)
+        yield line.append(f"  {'  '.join(rest)}".rstrip())
 
 
 def _task_evidence(task: TaskStatus) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,9 +12,6 @@ from pipeline import estimate
 from pipeline.plan import Plan
 from pipeline.validate import format_walltime
 from pipeline.view.common import console, print_json, table_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def plan(made: Plan, as_json: bool) -> None:

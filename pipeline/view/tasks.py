@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,13 +15,11 @@ from pipeline.errors import StateError
 from pipeline.job import Job
 from pipeline.view.common import console, print_json, styled
 
-if TYPE_CHECKING:
-    pass
-
 
 def logs(job: Job, root: Path, tasks: Sequence[int], follow_on: bool, lines: int | None) -> None:
     """Prints the newest log of each task; with `follow_on`, what is added until interrupted."""
-    paths = {task: found[-1] for task in tasks if (found := diagnose.log_files(job, root, task))}
+    found = diagnose.log_files(job, root)
+    paths = {task: found[task] for task in tasks if task in found}
     if not paths:
         paths = dict(enumerate(diagnose.scheduler_files(job, root)[-1:]))
     if not paths and not follow_on:
@@ -33,27 +30,25 @@ def logs(job: Job, root: Path, tasks: Sequence[int], follow_on: bool, lines: int
     for path in paths.values():
         if len(paths) > 1:
             click.echo(f"==> {path} <==")
-        text = path.read_text("utf-8", "replace")
-        positions[path] = path.stat().st_size
-        click.echo("".join(text.splitlines(keepends=True)[-lines:] if lines else text), nl=False)
+        raw = path.read_bytes()  # and printed as it is: what a program wrote need not be UTF-8
+        positions[path] = len(raw)
+        click.echo(b"".join(raw.splitlines(keepends=True)[-lines:] if lines else [raw]), nl=False)
     if follow_on:
         _tail(job, root, tasks, positions)
 
 
 def _tail(job: Job, root: Path, tasks: Sequence[int], positions: dict[Path, int]) -> None:
-    try:
-        while True:
-            for task in tasks:
-                for path in diagnose.log_files(job, root, task)[-1:]:
-                    start = positions.get(path, 0)
-                    with path.open("rb") as file:
-                        file.seek(start)
-                        added = file.read()
-                    positions[path] = start + len(added)
-                    click.echo(added.decode("utf-8", "replace"), nl=False)
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        return
+    while True:
+        found = diagnose.log_files(job, root)
+        for path in (found[task] for task in tasks if task in found):
+            if path.stat().st_size == positions.get(path, 0):
+                continue
+            with path.open("rb") as file:
+                file.seek(positions.get(path, 0))
+                added = file.read()
+            positions[path] = positions.get(path, 0) + len(added)
+            click.echo(added, nl=False)
+        time.sleep(0.5)
 
 
 def why(found: Sequence[diagnose.Diagnosis], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -177,8 +178,8 @@ def test_status_json_has_its_documented_form(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", site_yaml("local", tmp_path / "p"), {})
     found = project.status()
     assert set(found) == {
-        "study", "run", "site", "scheduler", "time", "summary", "jobs", "silent", "adopted",
-        "scheduler_calls",
+        "study", "run", "site", "scheduler", "time", "summary", "jobs", "removed", "silent",
+        "adopted", "scheduler_calls",
     }  # fmt: skip
     assert set(found["jobs"][0]) == {
         "name", "stage", "arm", "state", "tasks", "id", "attempt", "progress", "missing_outputs",
@@ -223,3 +224,64 @@ def test_logs_follow_a_running_task(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     project.wait(lambda s: s["make"] == {"completed": "1"})
+
+
+@pytest.mark.parametrize("words", [["run"], ["status", "--watch"], ["logs", "make", "-f"]])
+def test_ctrl_c_ends_it_quietly(tmp_path: Path, words: list[str]) -> None:
+    folder = tmp_path / "p"
+    project = Project(folder, site_yaml("local", folder), {"PYTHONUNBUFFERED": "1"})
+    project.control("sleep_make", "60")
+    project.run("submit", "make")
+    project.wait(lambda s: s["make"] == {"running": "1"})
+    process = project.start(*words)
+    assert process.stdout is not None and process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err.strip()) == (130, "")
+    assert project.states()["make"] == {"running": "1"}
+    project.run("cancel", "--all")
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    project = Project(folder, site_yaml("local", folder), {"PYTHONUNBUFFERED": "1"})
+    for words in (["plan"], ["status"], ["status", "--json"]):
+        process = project.start(*words)
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(timeout=30), process.stderr.read()) == (0, ""), words
+        process.stderr.close()
+
+
+def test_a_file_in_the_way_is_one_message(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    project = Project(folder, site_yaml("local", folder), {})
+    (folder / "jobs/small").mkdir(parents=True)
+    (folder / "jobs/small/receipts").write_text("")
+    assert "receipts/make: Not a directory" in project.run("status", code=2)
+
+
+def test_what_failed_comes_first_and_is_shown_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    project = Project(folder, site_yaml("local", folder), {})
+    receipts = folder / "jobs/small/receipts/cut_a"
+    receipts.mkdir(parents=True)
+    for task in (1, 2):
+        (receipts / f"{task}.manual-n1-{task}.run").write_text("{}")
+    (receipts / "4.manual-n1-4.fail-78").write_text('{"gate": "[/x] make (task :one:)"}')
+    assert "blocked" in project.run("why", "cut_a").splitlines()[0]
+    assert "[/x] make (task :one:)" in project.run("why", "cut_a")
+    assert "cut_a" in project.run("status", code=1)
+
+
+def test_a_log_of_any_bytes_is_printed_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    project = Project(folder, site_yaml("local", folder), {"PYTHONIOENCODING": "ascii"})
+    (folder / "jobs/small/logs/jobs/make").mkdir(parents=True)
+    log = folder / "jobs/small/logs/jobs/make/1.L1.log"
+    log.write_bytes(b"\xff one\ntwo \xc3\xa9\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "logs", "make", "-n", "1"],
+        cwd=folder, env=project.env, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"two \xc3\xa9\n"

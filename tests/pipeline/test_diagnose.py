@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline import diagnose
 from pipeline.states import State
+from pipeline.track import TaskStatus
 from tests.pipeline.world import World
 
 
@@ -77,3 +79,53 @@ def test_a_huge_log_of_any_bytes_is_read_from_its_end(tmp_path: Path) -> None:
 def test_success_needs_no_remedy(world: World) -> None:
     found = explain(world, "ok", "error: a word in a log of a task that ended well\n")
     assert found.state == State.COMPLETED and not found.advice and not found.line
+
+
+def test_out_of_memory_without_a_word_of_the_gpu_asks_for_memory(world: World) -> None:
+    assert "resources.mem" in explain(world, "fail-71").advice
+
+
+def test_the_log_of_an_older_attempt_explains_nothing(world: World) -> None:
+    explain(world, "fail-1", "error: it broke\n")
+    job = world.plan.job("make")
+    world.engine.resubmit([job], only_failed=True)
+    found = diagnose.why(job, world.engine.status().jobs["make"].tasks[1], world.root)
+    assert (found.state, found.log, found.line) == (State.QUEUED, "", "")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "index", "file"),
+    [("4", 7, "4_7.out"), ("12[].vm", 7, "12[7].vm.OU"), ("L3", 7, "make.L3_7.out"),
+     ("4", 0, "4.out"), ("12.vm", 0, "12.vm.OU"), ("L3", 0, "make.L3.out"),
+     ("4_7", 0, "4_7.out"), ("12[7].vm", 0, "12[7].vm.OU")],
+)  # fmt: skip
+def test_the_schedulers_own_file_of_just_this_task(
+    world: World, job_id: str, index: int, file: str
+) -> None:
+    job = world.plan.job("make")
+    folder = world.root / job.log_dir / "scheduler"
+    for name in (file, "14_7.out", "4_17.out", "12[17].vm.OU", "make.L13_7.out"):
+        (folder / name).write_text(f"error: {name}\n")
+    status = TaskStatus(7, State.FAILED, "scheduler", id=job_id, index=index)
+    assert diagnose.why(job, status, world.root).line == f"error: {file}"
+
+
+def test_the_newest_log_of_each_task(world: World) -> None:
+    job = world.plan.job("make")
+    folder = world.root / job.log_dir
+    for at, name in enumerate(("2.F1_2.log", "1.F9.log", "1.F1_1.log", "x.log", "12.F1_12.log")):
+        (folder / name).write_text("")
+        os.utime(folder / name, (at, at))
+    found = {task: path.name for task, path in diagnose.log_files(job, world.root).items()}
+    assert found == {1: "1.F1_1.log", 2: "2.F1_2.log", 12: "12.F1_12.log"}
+
+
+def test_a_failed_task_of_an_array_has_its_own_log(tmp_path: Path) -> None:
+    world = World(tmp_path / "p")
+    world.engine.submit(world.plan.select(["make", "cut"]))
+    job = world.plan.job("cut_a")
+    for task in (3, 13):
+        (world.root / job.log_dir / f"{task}.F2_{task}.log").write_text(f"error: in {task}\n")
+    world.receipt("cut_a", 3, "F2_3", "fail-7")
+    status = world.engine.status().jobs["cut_a"].tasks[3]
+    assert diagnose.why(job, status, world.root).line == "error: in 3"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import manifest as module
 from pipeline.errors import StateError
-from pipeline.manifest import Attempt, Entry, Manifest, Store, now
+from pipeline.manifest import Attempt, Entry, Intent, Manifest, Store, now
 from pipeline.states import State
 
 
@@ -124,19 +124,18 @@ def test_a_full_disk_leaves_the_old_manifest(tmp_path: Path) -> None:
 def test_intents_stand_beside_the_scripts(tmp_path: Path) -> None:
     store, found = Store(tmp_path), small()
     entry = found.jobs["cut_a"]
-    store.write_intent("cut_a", entry, entry.attempts[0], "#!/bin/bash\n")
+    store.write_intent(Intent("here", "cut_a", "cut", "a", 4, entry.attempts[0]), "#!/bin/bash\n")
     (tmp_path / "attempts/broken.json").write_text('{"job": "cut')
-    assert [i["token"] for i in store.intents()] == ["t0000001"]
+    assert [i.attempt.token for i in store.intents()] == ["t0000001"]
     assert os.access(tmp_path / "attempts/cut_a.1.sh", os.X_OK)
 
 
 @given(tasks=st.sets(st.integers(1, 60), min_size=1))
-def test_index_and_task_are_inverse(tasks: set[int]) -> None:
+def test_each_task_has_its_index(tasks: set[int]) -> None:
     from pipeline.ranges import to_ranges
 
-    attempt = Attempt(1, "t", to_ranges(tasks), "s", "d", now())
+    indices = Attempt(1, "t", to_ranges(tasks), "s", "d", now()).indices()
     if len(tasks) == 1:
-        assert attempt.task_of(0) == next(iter(tasks))
+        assert indices == {next(iter(tasks)): 0}
     else:
-        assert [attempt.task_of(i) for i in range(1, len(tasks) + 1)] == sorted(tasks)
-        assert attempt.task_of(0) is None and attempt.task_of(len(tasks) + 1) is None
+        assert indices == {task: index for index, task in enumerate(sorted(tasks), 1)}

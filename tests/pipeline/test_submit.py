@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from pipeline.errors import Rejected, StateError, Unreachable
-from pipeline.schedulers.base import TaskReport
+from pipeline.errors import NotStarted, Rejected, StateError, Unreachable
+from pipeline.plan import Plan
+from pipeline.schedulers.base import Completed, TaskReport
 from pipeline.states import State
 from tests.pipeline.world import World
 
@@ -25,6 +28,12 @@ def world(tmp_path: Path) -> World:
 def submit_stages(world: World, *stages: str, **options: bool) -> list[str]:
     jobs = world.plan.select(stages)
     return [o.job for o in world.engine.submit(jobs, whole="all" in stages, **options)]
+
+
+def elsewhere(world: World) -> Plan:
+    """The same study on another site."""
+    other = msgspec.structs.replace(world.plan.site, site="elsewhere")
+    return msgspec.structs.replace(world.plan, site=other)
 
 
 def test_all_is_submitted_behind_what_it_needs(world: World) -> None:
@@ -237,11 +246,8 @@ def test_repair_after_the_manifest_was_deleted(world: World) -> None:
 
 
 def test_another_site_than_the_runs_own_is_refused(world: World) -> None:
-    import msgspec
-
     submit_stages(world, "make")
-    other = msgspec.structs.replace(world.plan.site, site="elsewhere")
-    world.plan = msgspec.structs.replace(world.plan, site=other)
+    world.plan = elsewhere(world)
     with pytest.raises(StateError, match="--site here"):
         world.new_engine().submit(world.plan.select(["cut"]))
 
@@ -268,6 +274,153 @@ def test_a_job_that_the_scheduler_reports_failed_can_be_resubmitted(world: World
     world.scheduler.past["F1"] = {0: TaskReport(State.OOM, reason="out of memory")}
     assert world.states("make") == {"oom": "1"}
     assert [o.job for o in world.engine.resubmit([world.plan.job("make")], True)] == ["make"]
+
+
+def test_a_cancel_that_stops_half_way_records_what_it_did(world: World) -> None:
+    submit_stages(world, "all")
+    world.scheduler.cancels = 2
+    with pytest.raises(Unreachable, match="Before that: cancelled tell F6, cancelled fit_b F5"):
+        world.engine.cancel(list(world.plan.jobs))
+    world.scheduler.jobs["F6"] = {}
+    manifest = world.engine.store.read()
+    assert manifest is not None
+    states = {name: entry.attempts[-1].state for name, entry in manifest.jobs.items()}
+    assert [name for name, state in states.items() if state == "cancelled"] == ["fit_b", "tell"]
+    assert world.states("fit_b") == {"cancelled": "1"} and world.states("fit_a") == {"queued": "1"}
+
+
+def test_a_submission_that_stops_half_way_says_what_is_queued(world: World) -> None:
+    submit_stages(world, "make")
+    rejecting = world.scheduler.parse_submit
+
+    def second(result: Completed) -> str:
+        world.scheduler.reject = "too many" if len(world.scheduler.submitted) == 2 else ""
+        return rejecting(result)
+
+    world.scheduler.parse_submit = second  # type: ignore[method-assign]
+    with pytest.raises(Rejected, match="cut_b: too many. Before that: submitted cut_a F2"):
+        submit_stages(world, "cut")
+
+
+def test_a_command_that_is_not_there_queued_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(argv: list[str], keep_fd: int | None = None) -> Completed:
+        raise NotStarted("sbatch: no such command here")
+
+    monkeypatch.setattr(world.transport, "run", run)
+    with pytest.raises(Unreachable, match="no such command here$"):
+        submit_stages(world, "make")
+    assert world.states("make") == {"planned": "1"}
+
+
+def test_an_unsettled_submission_is_no_answer_in_a_status(world: World) -> None:
+    world.scheduler.down = True
+    with pytest.raises(Unreachable):
+        submit_stages(world, "make")
+    assert world.engine.status().silent == {"make": "no answer"}
+
+
+def test_what_runs_by_hand_is_waited_for_and_never_cancelled(world: World) -> None:
+    submit_stages(world, "make")
+    world.finish("make", "fail-1")
+    world.receipt("make", 1, "F9", "run", at=time.time() + 5)
+    world.scheduler.jobs["F9"] = {0: TaskReport(State.RUNNING)}
+    submit_stages(world, "cut")
+    assert {s.after for s in world.scheduler.submitted[1:]} == {("F9",)}
+    done = world.engine.cancel([world.plan.job("make")])
+    assert world.scheduler.cancelled == ["F3", "F2"]
+    assert (done[-1].action, done[-1].id) == ("submitted by hand, left alone:", "F9")
+    assert world.states("make") == {"running": "1"}
+
+
+def test_a_dead_run_by_hand_says_how_to_get_rid_of_it(world: World) -> None:
+    path = world.receipt("make", 1, "manual-host-42", "run")
+    with pytest.raises(StateError, match=f"by hand.*remove {re.escape(str(path))}"):
+        submit_stages(world, "make")
+    path.unlink()
+    assert submit_stages(world, "make") == ["make"]
+
+
+def test_an_old_run_by_hand_proves_nothing_of_a_submission_under_way(world: World) -> None:
+    world.receipt("make", 1, "manual-host-42", "ok", at=time.time() - 5)
+    world.scheduler.down = True
+    with pytest.raises(Unreachable):
+        submit_stages(world, "make", force=True)
+    assert world.states("make") == {"submitting": "1"}
+
+
+def test_a_lost_manifest_is_never_taken_for_a_new_run(world: World) -> None:
+    submit_stages(world, "make")
+    world.engine.store.path.unlink()
+    for command in (world.engine.status, lambda: submit_stages(world, "all")):
+        with pytest.raises(StateError, match="is gone.*pipeline repair"):
+            command()
+    assert len(world.scheduler.submitted) == 1
+
+
+@pytest.mark.parametrize("loss", ["gone", "damaged"])
+def test_repair_without_an_answer_loses_nothing(world: World, loss: str) -> None:
+    submit_stages(world, "make", "cut")
+    if loss == "gone":
+        world.engine.store.path.unlink()
+    else:
+        world.engine.store.path.write_text("{")
+    world.scheduler.down = True
+    with pytest.raises(Unreachable):
+        world.engine.repair()
+    with pytest.raises(Unreachable):
+        submit_stages(world, "all")
+    world.scheduler.down = False
+    assert submit_stages(world, "all") == ["fit_a", "fit_b", "tell"]
+    assert len(world.scheduler.submitted) == 6
+
+
+def test_repair_on_another_site_is_refused(world: World) -> None:
+    submit_stages(world, "make")
+    world.engine.store.path.unlink()
+    here, world.plan = world.plan, elsewhere(world)
+    with pytest.raises(StateError, match="--site here"):
+        world.new_engine().repair()
+    world.plan = here
+    world.new_engine().repair()
+    assert world.states("make") == {"queued": "1"}
+
+
+def test_repair_passes_over_intents_that_are_none(world: World) -> None:
+    submit_stages(world, "make")
+    world.engine.store.path.unlink()
+    good = (world.state_dir / "attempts/make.1.json").read_text()
+    for number, text in enumerate(
+        ('{"job": "make"}', good.replace('"tasks":"1"', '"tasks":"9-1"'), "[]", "\x00")
+    ):
+        (world.state_dir / f"attempts/odd.{number}.json").write_text(text)
+    manifest, _ = world.engine.repair()
+    assert [a.id for a in manifest.jobs["make"].attempts] == ["F1"]
+
+
+def test_a_status_for_another_site_is_refused(world: World) -> None:
+    submit_stages(world, "make")
+    world.plan = elsewhere(world)
+    with pytest.raises(StateError, match="--site here"):
+        world.new_engine().status()
+
+
+def test_attempts_of_attempts_keep_their_tasks(world: World) -> None:
+    submit_stages(world, "make", "cut")
+    world.finish("make"), world.finish("cut_b")
+    jobs, cut = [world.plan.job("cut_a")], world.plan.job("cut_a")
+    for task in range(1, 7):
+        world.receipt("cut_a", task, f"F2_{task}", "fail-1" if task in (2, 3, 6) else "ok")
+    world.engine.resubmit(jobs, only_failed=True)
+    for index, kind in ((1, "ok"), (2, "fail-1"), (3, "fail-1")):  # tasks 2, 3, 6
+        world.receipt("cut_a", (2, 3, 6)[index - 1], f"F4_{index}", kind)
+    would = world.engine.resubmit(jobs, only_failed=True, dry_run=True)
+    done = world.engine.resubmit(jobs, only_failed=True)
+    assert [(o.job, o.tasks) for o in would] == [(o.job, o.tasks) for o in done]
+    assert [(o.tasks, o.attempt) for o in done] == [("3,6", 3)]
+    world.scheduler.jobs["F5"] = {1: TaskReport(State.RUNNING), 2: TaskReport(State.QUEUED)}
+    assert world.states(cut.name) == {"completed": "1-2,4-5", "running": "3", "queued": "6"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")

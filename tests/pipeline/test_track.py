@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipeline import plan, study
 from pipeline.schedulers.base import TaskReport
 from pipeline.states import State
+from pipeline.submit import Engine
 from pipeline.track import check_outputs
 from tests.pipeline.world import STUDY, World
 
@@ -193,3 +195,38 @@ def test_ten_thousand_tasks_cost_one_query_and_a_small_manifest(tmp_path: Path) 
     assert found.scheduler_calls == 1
     assert found.jobs["cut_a"].counts() == {State.COMPLETED: 5000, State.QUEUED: 5000}
     assert world.engine.store.path.stat().st_size < 100_000
+
+
+def edited(world: World, old: str, new: str) -> Engine:
+    """What a command starts with after the study was edited."""
+    path = world.root / "studies/small.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    world.plan = plan.make(study.load(path), world.plan.site)
+    return world.new_engine()
+
+
+def test_a_job_taken_out_of_the_study_is_followed_and_cancelled(world: World) -> None:
+    engine = edited(world, ", b: {}}", "}")
+    found = engine.status()
+    assert "cut_b" not in found.jobs and found.removed["cut_b"].state == State.QUEUED
+    assert engine.cancel(list(engine.plan.jobs)) and world.scheduler.cancelled == ["F2", "F1"]
+    assert [o.job for o in engine.cancel([], removed=True)] == ["cut_b"]
+    assert engine.status().removed["cut_b"].state == State.CANCELLED
+    assert not engine.status().removed, "it has ended: there is no more to say of it"
+
+
+def test_of_an_array_that_shrank_only_what_is_left_counts(world: World) -> None:
+    world.finish("make")
+    world.finish("cut_b")
+    world.receipt("cut_a", 1, "F2_1", "ok")
+    world.receipt("cut_a", 2, "F2_2", "ok")
+    found = edited(world, "count: 6", "count: 2").status()
+    assert found.jobs["cut_a"].counts() == {State.COMPLETED: 2} and found.scheduler_calls == 0
+
+
+def test_progress_that_is_no_number_is_left_out(world: World) -> None:
+    world.scheduler.jobs["F1"] = {0: TaskReport(State.RUNNING)}
+    folder = world.state_dir / "progress/make"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text('{"done": 3, "loss": NaN, "rate": Infinity}')
+    assert world.engine.status().jobs["make"].progress == {"done": 3}

@@ -49,6 +49,7 @@ class FakeScheduler:
         self.tokens: dict[str, str] = {}
         self.down = False
         self.reject = ""
+        self.cancels = -1  # how many before it goes down; -1: it stays up
         self.lose_answer = False  # accept a job but let the answer get lost
 
     def submit_argv(self, submission: Submission) -> list[str]:
@@ -95,6 +96,9 @@ class FakeScheduler:
         return [["cancel", job_id]]
 
     def parse_cancel(self, result: Completed) -> None:
+        if self.cancels == 0:
+            raise Unreachable("no answer")
+        self.cancels -= 1
         self.cancelled.append(result.argv[1])
         self.jobs.pop(result.argv[1], None)
 
