@@ -128,6 +128,8 @@ class Tracker:
         views += [self._view(job, manifest) for job in self._removed(manifest)]
         asked = sorted({view.id_of(task) for view in views for task in view.open_tasks()} - {""})
         answer = self._ask(asked, self.scheduler.query_argvs, self.scheduler.parse_query)
+        # What ended while the scheduler was asked has its receipt by now.
+        views = [self._view(v.job, manifest) if v.open_tasks() else v for v in views]
         left = sorted(
             {v.id_of(t) for v in views for t in v.open_tasks() if v.has_left(t, answer)} - {""}
         )

@@ -230,3 +230,20 @@ def test_progress_that_is_no_number_is_left_out(world: World) -> None:
     folder.mkdir(parents=True)
     (folder / "1.json").write_text('{"done": 3, "loss": NaN, "rate": Infinity}')
     assert world.engine.status().jobs["make"].progress == {"done": 3}
+
+
+def test_a_task_that_ends_while_the_scheduler_is_asked_is_completed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = world.transport.run
+
+    def end_meanwhile(argv: list[str], keep_fd: int | None = None) -> object:
+        if argv[0] == "query":
+            world.scheduler.jobs.pop("F1", None)
+            world.receipt("make", 1, "F1", "ok")
+        return run(argv, keep_fd)
+
+    monkeypatch.setattr(world.transport, "run", end_meanwhile)
+    found = world.engine.status()
+    assert found.jobs["make"].state == State.COMPLETED
+    assert "history" not in world.transport.log
