@@ -11,7 +11,6 @@ import msgspec
 
 from pipeline import receipts
 from pipeline.job import Job
-from pipeline.receipts import Receipt
 from pipeline.states import EXIT_MEANINGS, State
 from pipeline.track import TaskStatus
 
@@ -117,9 +116,7 @@ def why(job: Job, status: TaskStatus, root: Path) -> Diagnosis:
     """Puts together receipt, scheduler and log of one task."""
     found = Diagnosis(job.name, status.task, status.state, status.evidence, status.reason)
     if status.receipt:
-        found.receipt = receipts.read(
-            Receipt(status.receipt, status.task, status.id, "fail", status.exit_code, 0.0)
-        )
+        found.receipt = receipts.read(status.receipt)
     meaning = EXIT_MEANINGS.get(status.exit_code or 0)
     if meaning:
         found.reason = f"{found.reason + ': ' if found.reason else ''}{meaning}"

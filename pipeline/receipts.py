@@ -68,10 +68,10 @@ def scan(folder: Path) -> dict[int, list[Receipt]]:
     return found
 
 
-def read(receipt: Receipt) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """A receipt's content; empty where it was cut off in the middle or is no JSON object."""
     try:
-        content = json.loads(receipt.path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -84,7 +84,7 @@ def state_of(receipt: Receipt, cancelled: bool) -> tuple[State, str]:
     code = receipt.exit_code or 0
     if code in EXIT_STATES:
         return EXIT_STATES[code], ""
-    content = read(receipt)
+    content = read(receipt.path)
     signal = content.get("signal") or (code - 128 if 128 < code <= 192 else None)
     if signal and cancelled:
         return State.CANCELLED, f"cancelled (signal {signal})"

@@ -334,7 +334,7 @@ class Engine:
         folder = receipts.directory(self.store.state_dir, job)
         for own in receipts.scan(folder).values():
             for receipt in own:
-                if receipts.read(receipt).get("token") == attempt.token:
+                if receipts.read(receipt.path).get("token") == attempt.token:
                     return self.scheduler.owner(receipt.id)[0]
         return ""
 

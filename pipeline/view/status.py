@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +12,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from pipeline import receipts
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.ranges import to_ranges
@@ -95,22 +94,11 @@ def _job_json(job: JobStatus, detail: bool) -> dict[str, Any]:
 
 def _task_json(task: TaskStatus) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(task, enc_hook=str)
-    content = _content(task)
+    content = receipts.read(task.receipt) if task.receipt else {}
     found["host"] = task.host or content.get("host", "")
     found["signal"] = content.get("signal")
     found["elapsed_s"] = _elapsed(task, content)
     return found
-
-
-def _content(task: TaskStatus) -> dict[str, Any]:
-    """The receipt behind a task's state; empty where there is none."""
-    if task.receipt is None:
-        return {}
-    try:
-        content = json.loads(Path(task.receipt).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _elapsed(task: TaskStatus, content: dict[str, Any]) -> int | None:
@@ -185,7 +173,7 @@ def _tasks_lines(job: JobStatus) -> Iterator[Text]:
     """A line a task. Not a table of rich's, which takes a second a thousand rows."""
     rows = [("task", "state", "evidence", "id", "attempt", "host", "elapsed", "exit", "")]
     for task in job.tasks.values():
-        content = _content(task)
+        content = receipts.read(task.receipt) if task.receipt else {}
         elapsed = _elapsed(task, content)
         rows.append((
             str(task.task), str(task.state), _task_evidence(task), task.id,

@@ -43,7 +43,7 @@ def test_no_folder_is_no_receipts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1', "\xff"], ids=repr)
 def test_content_that_was_cut_off_is_empty(tmp_path: Path, text: str) -> None:
     put(tmp_path, "1.L1.ok", 1, text)
-    assert receipts.read(receipts.scan(tmp_path)[1][0]) == {}
+    assert receipts.read(receipts.scan(tmp_path)[1][0].path) == {}
 
 
 def test_a_cancelled_attempts_signal_is_a_cancellation(tmp_path: Path) -> None:
