@@ -1,16 +1,12 @@
-"""From a batch of JSONL lines to ids: what one worker process does."""
+"""From a batch of JSONL lines to ids: what one worker does."""
 
 from __future__ import annotations
 
 import json
-import os
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -19,18 +15,18 @@ from numpy.typing import NDArray
 
 from corpus.errors import CorpusError
 from corpus.indexed import Ids, dtype_for
-from corpus.randomness import Draws
-from corpus.tokenizers import Tokenizer, load_tokenizer
+from corpus.lines import Batch, Overlong
+from corpus.text_encoder import TextEncoder
 from corpus.variants import make_variant
+from corpus.variants.base import Documents
+from corpus.vocabulary import Vocabulary
 
 _EXCERPT = 200  # characters of a rejected line that are kept
-Batch = tuple[int, list[bytes]]
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """All that turns a line into ids; picklable, so that workers can be given it."""
+    """All that turns a line into ids."""
 
-    tokenizer: Path
     variant: dict[str, Any]
     vocab_size: int
     eod: int
@@ -78,13 +74,38 @@ class RejectedLine(Exception):
     """A line without a usable text; its message is the reason."""
 
 
-def text_of(line: bytes) -> str:
-    """The text of a JSONL line. Raises RejectedLine with the reason where there is none."""
+class _Record(msgspec.Struct):
+    text: str
+
+
+_decode = msgspec.json.Decoder(_Record).decode
+
+
+def text_of(line: bytes) -> bytes:
+    """The text of a JSONL line, in UTF-8. Raises RejectedLine with the reason if there is none."""
+    if isinstance(line, Overlong):
+        raise RejectedLine("line too long")
+    try:
+        text = _decode(line).text
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = _text_by_hand(line)
+    if not text:
+        raise RejectedLine("empty text")
+    if "\0" in text:
+        raise RejectedLine("NUL in text")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as fault:
+        raise RejectedLine("lone surrogate in text") from fault
+
+
+def _text_by_hand(line: bytes) -> str:
+    """What the standard library makes of a line that the fast decoder refuses."""
     try:
         record = json.loads(line.decode())
     except UnicodeDecodeError as fault:
         raise RejectedLine("not UTF-8") from fault
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise RejectedLine("not JSON" if line.strip() else "blank line") from fault
     if not isinstance(record, dict):
         raise RejectedLine("not an object")
@@ -93,105 +114,89 @@ def text_of(line: bytes) -> str:
     text = record["text"]
     if not isinstance(text, str):
         raise RejectedLine("text is not a string")
-    if not text:
-        raise RejectedLine("empty text")
-    if "\0" in text:
-        raise RejectedLine("NUL in text")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise RejectedLine("lone surrogate in text")
     return text
 
 
-class WorkerDied(CorpusError):
-    """The system ended a worker process, as it does where memory runs out."""
-
-    exit_code = 71
-
-
 class Encoder:
-    """Applies a recipe. Constructing it opens the tokenizer: seconds for a large one."""
+    """Applies a recipe. It has working memory of its own: one a thread."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, vocabulary: Vocabulary) -> None:
         self.recipe = recipe
-        self.tokenizer: Tokenizer = load_tokenizer(recipe.tokenizer)
-        self.variant = make_variant(recipe.variant, self.tokenizer)
+        self.texts = TextEncoder(vocabulary)
+        self.variant = make_variant(recipe.variant, vocabulary, recipe.seed)
         self.dtype = dtype_for(recipe.vocab_size)
+        self.histogram = np.zeros(recipe.vocab_size, np.int64)  # of all ids made, EODs included
 
     def encode(self, batch: Batch) -> Encoded:
-        """Encode `batch`: the number of its first line in the chunk, from 0, and its lines."""
-        first, lines = batch
-        counts, rejects = Counts(), []
-        ids: list[int] = []
-        lengths: list[int] = []
-        for number, line in enumerate(lines, first):
-            document = self.recipe.first_document + number
+        """Encode the lines of `batch` that are documents, and say what is wrong with the others.
+
+        Raises CorpusError if the tokenizer makes an id beyond `vocab_size`.
+        """
+        rejects, texts, numbers = [], [], []
+        for number, line in enumerate(batch.lines, batch.first):
             try:
-                text = text_of(line)
+                texts.append(text_of(line))
+                numbers.append(self.recipe.first_document + number)
             except RejectedLine as reason:
-                excerpt = line[: 4 * _EXCERPT].decode(errors="replace")[:_EXCERPT].rstrip("\n")
-                rejects.append(Reject(number + 1, document, str(reason), excerpt))
-                continue
-            before = len(ids)
-            self._add(text, document, ids, counts)
-            lengths.append(len(ids) - before)
-        out = np.array(ids, np.int64)
-        if len(out) and not 0 <= int(out.min()) <= int(out.max()) < self.recipe.vocab_size:
-            raise CorpusError(f"the tokenizer makes id {int(out.max())}, beyond vocab_size"
-                              f" {self.recipe.vocab_size}. Run the tokenizer stage again.")
-        return Encoded(out.astype(self.dtype), np.array(lengths, np.int32), counts, rejects)
+                rejects.append(self._reject(number, line, str(reason)))
+        ids, bounds = self.texts.encode(texts)
+        cut = self.variant.cut(Documents(ids, bounds, np.array(numbers, np.uint64)))
+        out = self._finish(cut.ids, cut.bounds)
+        counts = Counts(len(texts), sum(map(len, texts)), len(cut.ids), len(ids), cut.attempted,
+                        cut.achieved, cut.contractions_attempted, cut.contractions_achieved)
+        return Encoded(out, np.diff(cut.bounds).astype(np.int32) + np.int32(1), counts, rejects)
 
-    def _add(self, text: str, document: int, ids: list[int], counts: Counts) -> None:
-        vanilla = self.tokenizer.encode(text).tolist()
-        done = self.variant.expand(vanilla, Draws(self.recipe.seed, document))
-        ids += done.ids
-        ids.append(self.recipe.eod)
-        counts.add(Counts(1, len(text.encode()), len(done.ids), len(vanilla), done.attempted,
-                          done.achieved, done.contractions_attempted, done.contractions_achieved))
+    def _reject(self, number: int, line: bytes, reason: str) -> Reject:
+        excerpt = line[: 4 * _EXCERPT].decode(errors="replace")[:_EXCERPT]
+        return Reject(number + 1, self.recipe.first_document + number, reason, excerpt)
+
+    def _finish(self, ids: NDArray[np.int32], bounds: NDArray[np.int64]) -> Ids:
+        from corpus.kernels.encode import finish
+
+        out = np.empty(len(ids) + len(bounds) - 1, np.int32)
+        beyond = finish(ids, bounds, self.recipe.eod, self.histogram, out)
+        if beyond >= 0:
+            raise CorpusError(f"the tokenizer makes id {beyond}, beyond vocab_size "
+                              f"{self.recipe.vocab_size}. Run the tokenizer stage again.")
+        return out.astype(self.dtype, copy=False)
 
 
-def encode_all(encoder: Encoder, batches: Iterator[Batch], workers: int) -> Iterator[Encoded]:
-    """Encode batches in order. With one worker it happens here, else in `workers` processes.
+class Crew:
+    """`workers` threads with an encoder each: the kernels run without Python's lock.
 
-    At most two batches a worker are in flight, so memory does not grow with the chunk.
+    Batches come out in the order they went in, and at most two a worker are under way, so that
+    memory does not grow with the chunk. With one worker all happens in the caller's thread.
     """
-    if workers <= 1:
-        yield from map(encoder.encode, batches)
-        return
-    import multiprocessing
 
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start_worker, (encoder.recipe, os.getpid()))
-    waiting: deque[Future[Encoded]] = deque()
-    try:
-        for batch in batches:
-            waiting.append(pool.submit(_encode_here, batch))
-            if len(waiting) >= 2 * workers:
+    def __init__(self, recipe: Recipe, vocabulary: Vocabulary, workers: int) -> None:
+        self.encoders = [Encoder(recipe, vocabulary) for _ in range(max(workers, 1))]
+
+    def encode(self, batches: Iterator[Batch]) -> Iterator[Encoded]:
+        """Encode all batches."""
+        if len(self.encoders) == 1:
+            yield from map(self.encoders[0].encode, batches)
+            return
+        free, own = deque(self.encoders), threading.local()
+
+        def start() -> None:
+            own.encoder = free.popleft()
+
+        def work(batch: Batch) -> Encoded:
+            encoder: Encoder = own.encoder
+            return encoder.encode(batch)
+
+        waiting: deque[Future[Encoded]] = deque()
+        pool = ThreadPoolExecutor(len(self.encoders), initializer=start)
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(work, batch))
+                if len(waiting) >= 2 * len(self.encoders):
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as fault:
-        raise WorkerDied("a worker process was killed, most likely for its memory. Ask for more "
-                         "memory or fewer workers.") from fault
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-
-_encoder: Encoder | None = None  # a worker's own
-
-
-def _start_worker(recipe: Recipe, parent: int) -> None:
-    global _encoder
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    _encoder = Encoder(recipe)
-
-
-def _follow(parent: int) -> None:
-    """End this worker when its parent is gone: a killed task must not leave processes behind."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _encode_here(batch: Batch) -> Encoded:
-    assert _encoder is not None, "the pool starts every worker with _start_worker"
-    return _encoder.encode(batch)
+    def histogram(self) -> NDArray[np.int64]:
+        """How often each id was written, shape (vocab_size,)."""
+        return np.sum([encoder.histogram for encoder in self.encoders], axis=0, dtype=np.int64)

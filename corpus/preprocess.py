@@ -22,16 +22,19 @@ from typing import Any
 import msgspec
 
 from corpus.config import Config
-from corpus.encode import Batch, Counts, Encoder, Recipe, Reject, encode_all
+from corpus.encode import Counts, Crew, Recipe, Reject
 from corpus.errors import CorpusError, Parser, UsageError, run
 from corpus.files import PendingFile, read_json, sha256_value, size_of, write_json
-from corpus.indexed import Writer, bin_path, idx_path
+from corpus.indexed import Writer, bin_path, dtype_for, idx_path
+from corpus.jit import cache_directory
+from corpus.lines import read_batches
 from corpus.progress import Progress
 from corpus.split import INDEX
 from corpus.tokenizer import RECORD, prepare_once, request_of
+from corpus.vocabulary import load
 
-_FORMAT = 1  # raised when the same input gives other ids
-_BATCH_LINES, _BATCH_BYTES = 256, 1 << 20
+_LINE_BYTES = 1 << 24  # a line may have, where the study does not say
+_FORMAT = 2  # raised when the same input gives other ids
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -44,8 +47,10 @@ class Task(msgspec.Struct, frozen=True):
     lines: int
     size: int  # bytes
     prefix: Path
+    tokenizer: Path
     tokenizer_digest: str
     max_reject_share: float
+    max_line_bytes: int
     recipe: Recipe
 
 
@@ -78,9 +83,10 @@ def read_task(config: Config, number: int) -> Task:
     chunk = chunks[number - 1]
     return Task(
         number, expected, directory / chunk["file"], chunk["sha256"], chunk["documents"],
-        chunk["bytes"], output_prefix(config, number), record["digest"],
-        config.parameter("preprocess.max_reject_share", float, 0.0),
-        Recipe(tokenizer, config.parameter("variant", dict), record["vocab_size"], record["eod"],
+        chunk["bytes"], output_prefix(config, number), tokenizer,
+        record["digest"], config.parameter("preprocess.max_reject_share", float, 0.0),
+        config.parameter("preprocess.max_line_bytes", int, _LINE_BYTES),
+        Recipe(config.parameter("variant", dict), record["vocab_size"], record["eod"],
                _seed(config), chunk["first_document"]))
 
 
@@ -98,8 +104,9 @@ def preprocess(task: Task, workers: int = 1) -> dict[str, Any]:
     Raises CorpusError if the chunk is not the one that was split, or if the share of rejected
     lines is above `max_reject_share`; then nothing stands under a final name.
     """
-    encoder = Encoder(task.recipe)
-    variant = {"name": task.recipe.variant["name"]} | encoder.variant.describe()
+    vocabulary = load(task.tokenizer, cache_directory(task.tokenizer), task.tokenizer_digest)
+    crew = Crew(task.recipe, vocabulary, workers)
+    variant = {"name": task.recipe.variant["name"]} | crew.encoders[0].variant.describe()
     digest = _input_digest(task, variant)
     sidecar = task.prefix.with_name(task.prefix.name + ".json")
     known = read_json(sidecar)
@@ -108,26 +115,29 @@ def preprocess(task: Task, workers: int = 1) -> dict[str, Any]:
     rejects_file = PendingFile(task.prefix.with_name(task.prefix.name + ".rejects.jsonl"))
     for stale in (sidecar, idx_path(task.prefix), bin_path(task.prefix), rejects_file.path):
         stale.unlink(missing_ok=True)
-    with Writer(task.prefix, encoder.dtype) as writer:
+    with Writer(task.prefix, dtype_for(task.recipe.vocab_size)) as writer:
         rejects_file.open()
         try:
-            counts, rejects = _encode_chunk(task, encoder, workers, writer, rejects_file)
+            counts, rejects = _encode_chunk(task, crew, writer, rejects_file)
             if rejects:
                 rejects_file.publish()
             writer.publish()
         finally:
             rejects_file.discard()
-    record = _record(task, variant, counts, rejects, writer) | {"input_digest": digest}
+    record = _record(task, counts, rejects, writer) | {
+        "variant": variant, "encoder": vocabulary.about.slow or "kernels",
+        "histogram_sha256": _histogram_digest(crew), "input_digest": digest}
     write_json(sidecar, record)
     return record
 
 
-def _encode_chunk(task: Task, encoder: Encoder, workers: int, writer: Writer,
+def _encode_chunk(task: Task, crew: Crew, writer: Writer,
                   rejects_file: PendingFile) -> tuple[Counts, Counter[str]]:
     counts, rejects, first = Counts(), Counter[str](), None
     digest = hashlib.sha256()
     progress = Progress(task.lines, "documents", f"task {task.number}")
-    for encoded in encode_all(encoder, _batches(task.chunk, digest), workers):
+    batches = read_batches(task.chunk, task.max_line_bytes, digest)
+    for encoded in crew.encode(batches):
         writer.add(encoded.ids, encoded.lengths)
         counts.add(encoded.counts)
         for reject in encoded.rejects:
@@ -154,19 +164,9 @@ def _accept(task: Task, rejects: Counter[str], first: Reject | None) -> None:
         f"{task.max_reject_share}. Repair the corpus or raise the share.")
 
 
-def _batches(chunk: Path, digest: Any) -> Iterator[Batch]:
-    """Batches of at most 256 lines or about 1 MiB; `digest` takes in every byte read."""
-    first, lines, size = 0, [], 0
-    with chunk.open("rb") as stream:
-        for line in stream:
-            digest.update(line)
-            lines.append(line)
-            size += len(line)
-            if len(lines) == _BATCH_LINES or size >= _BATCH_BYTES:
-                yield first, lines
-                first, lines, size = first + len(lines), [], 0
-    if lines:
-        yield first, lines
+def _histogram_digest(crew: Crew) -> str:
+    """SHA-256 of how often each id was written, as little-endian 64-bit numbers in id order."""
+    return hashlib.sha256(crew.histogram().astype("<i8").tobytes()).hexdigest()
 
 
 def _input_digest(task: Task, variant: dict[str, Any]) -> str:
@@ -174,7 +174,7 @@ def _input_digest(task: Task, variant: dict[str, Any]) -> str:
     return sha256_value({
         "format": _FORMAT, "chunk": task.chunk_sha256, "first_document": recipe.first_document,
         "tokenizer": task.tokenizer_digest, "vocab_size": recipe.vocab_size, "eod": recipe.eod,
-        "variant": variant, "seed": recipe.seed, "max_reject_share": task.max_reject_share})
+        "variant": variant, "seed": recipe.seed, "max_reject_share": task.max_reject_share, "max_line_bytes": task.max_line_bytes})
 
 
 def _whole(prefix: Path, record: dict[str, Any]) -> bool:
@@ -182,7 +182,7 @@ def _whole(prefix: Path, record: dict[str, Any]) -> bool:
     return sizes == (record["bin_bytes"], record["idx_bytes"])
 
 
-def _record(task: Task, variant: dict[str, Any], counts: Counts, rejects: Counter[str],
+def _record(task: Task, counts: Counts, rejects: Counter[str],
             writer: Writer) -> dict[str, Any]:
     done = msgspec.structs.asdict(counts)
     return {
@@ -192,7 +192,7 @@ def _record(task: Task, variant: dict[str, Any], counts: Counts, rejects: Counte
         "achieved_share": round(counts.achieved / max(counts.attempted, 1), 6),
         "lines": task.lines, "rejected": rejects.total(), "rejects": dict(sorted(rejects.items())),
         "dtype": writer.dtype.__name__, "eod": task.recipe.eod, "seed": task.recipe.seed,
-        "vocab_size": task.recipe.vocab_size, "variant": variant,
+        "vocab_size": task.recipe.vocab_size,
         "first_document": task.recipe.first_document, "chunk": task.chunk.name,
         "chunk_sha256": task.chunk_sha256, "tokenizer_digest": task.tokenizer_digest,
         "bin_bytes": size_of(bin_path(task.prefix)), "idx_bytes": size_of(idx_path(task.prefix)),
@@ -202,7 +202,7 @@ def _record(task: Task, variant: dict[str, Any], counts: Counts, rejects: Counte
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("numpy", "tokenizers", "sentencepiece"):
+    for package in ("numpy", "numba", "tokenizers", "sentencepiece"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -214,7 +214,7 @@ def _main(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="corpus.preprocess", description="Tokenise one chunk for one arm.")
     parser.add_argument("--config", type=Path, required=True, help="the job's configuration")
     parser.add_argument("--task", type=int, help="number of the chunk, from 1")
-    parser.add_argument("--workers", type=int, help="processes (default: preprocess.workers)")
+    parser.add_argument("--workers", type=int, help="threads (default: preprocess.workers)")
     flags = parser.parse_args(argv)
     config = Config.load(flags.config)
     if flags.task is None:

@@ -23,9 +23,12 @@ from typing import Any
 
 import msgspec
 
+from corpus import vocabulary
 from corpus.config import Config
 from corpus.errors import CorpusError, Parser, require, run
 from corpus.files import atomic, read_json, sha256_file, sha256_value, write_json
+from corpus.jit import cache_directory
+from corpus.merges import read_merges
 from corpus.tokenizers import JSON, MODEL, Tokenizer, load_tokenizer
 
 CONFIG, RECORD = "tokenizer_config.json", "source.json"
@@ -75,6 +78,8 @@ def prepare(request: Request) -> dict[str, Any]:
               "vocab_size": request.vocab_size, "eod": request.eod,
               "eod_piece": tokenizer.id_to_piece(request.eod)}
     write_json(record_path, record)
+    # The tables, before twenty tasks want them at once.
+    vocabulary.load(request.directory, cache_directory(request.directory), record["digest"])
     return record
 
 
@@ -239,19 +244,20 @@ def train(texts: Iterator[str], vocab_size: int, eod: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / MODEL
         path.write_bytes(train_sentencepiece(texts, vocab_size, eod))
-        return convert(load_tokenizer(path))
+        return convert(path)
 
 
-def convert(trained: Tokenizer) -> str:
+def convert(path: Path) -> str:
     """The tokenizer.json of a SentencePiece BPE model that normalises nothing.
 
-    SentencePiece merges the adjacent pair whose result has the smallest id; so the merges are all
+    SentencePiece merges the adjacent pair whose result has the best score; so the merges are all
     pairs in the order of what they make.
     """
     package = require("tokenizers", "tokenizers")
+    trained, found = load_tokenizer(path), read_merges(path)
     pieces = trained.pieces
-    merges = [(pieces[left], pieces[right]) for token in sorted(trained.expansions)
-              for left, right in trained.expansions[token]]
+    merges = [(pieces[left], pieces[right])
+              for left, right in zip(found.left.tolist(), found.right.tolist(), strict=True)]
     model = package.models.BPE(vocab={piece: token for token, piece in enumerate(pieces)},
                                merges=merges, fuse_unk=True, byte_fallback=True,
                                unk_token="<unk>")  # noqa: S106 - a piece, no password

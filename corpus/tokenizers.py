@@ -8,12 +8,12 @@ piece is a name and not a spelling; nothing may cut or join them.
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from corpus.errors import CorpusError, require
 from corpus.files import sha256_file
 
 JSON, MODEL = "tokenizer.json", "tokenizer.model"
-Pairs = dict[int, list[tuple[int, int]]]
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -54,10 +53,6 @@ class Tokenizer(ABC):
     def piece_to_id(self, piece: str) -> int | None:
         """The id of a piece, or None where the vocabulary lacks it."""
 
-    @abstractmethod
-    def tokens_of(self, spelling: str) -> list[int]:
-        """Tokenise a string of vocabulary characters (marks, not spaces) as it stands."""
-
     @cached_property
     @abstractmethod
     def atoms(self) -> frozenset[int]:
@@ -68,24 +63,10 @@ class Tokenizer(ABC):
     def special(self) -> frozenset[int]:
         """Ids of special (control) tokens."""
 
-    @abstractmethod
-    def _pairs(self) -> Pairs:
-        """All (left, right) that make a token, atoms included."""
-
     @cached_property
     def pieces(self) -> list[str]:
         """The piece of every id below `full_size`."""
         return [self.id_to_piece(token) for token in range(self.full_size)]
-
-    @cached_property
-    def expansions(self) -> Pairs:
-        """For each token that can be split, the pairs whose pieces spell it; atoms take no part."""
-        atoms, table = self.atoms, {}
-        for token, pairs in self._pairs().items():
-            kept = [pair for pair in pairs if pair[0] not in atoms and pair[1] not in atoms]
-            if kept and token not in atoms:
-                table[token] = kept
-        return table
 
     @cached_property
     def space(self) -> str:
@@ -93,11 +74,6 @@ class Tokenizer(ABC):
         spelled = "".join(self.id_to_piece(int(token)) for token in self.encode("a b"))
         mark = spelled[spelled.find("a") + 1 : spelled.rfind("b")]
         return mark if len(mark) == 1 else ""
-
-    def segment(self, spelling: str) -> list[int] | None:
-        """`tokens_of`, or None where the result would not spell the same (unknown characters)."""
-        tokens = self.tokens_of(spelling)
-        return tokens if "".join(map(self.id_to_piece, tokens)) == spelling else None
 
     def digest(self) -> str:
         """SHA-256 of the tokenizer's file."""
@@ -139,9 +115,6 @@ class JsonTokenizer(Tokenizer):
         found: int | None = self._inner.token_to_id(piece)
         return found
 
-    def tokens_of(self, spelling: str) -> list[int]:
-        return [token.id for token in self._inner.model.tokenize(spelling)]
-
     @cached_property
     def special(self) -> frozenset[int]:
         return self.special_tokens
@@ -155,19 +128,6 @@ class JsonTokenizer(Tokenizer):
         if model.byte_fallback:
             atoms |= {token for token, piece in enumerate(self.pieces) if _BYTE.fullmatch(piece)}
         return frozenset(atoms)
-
-    def _pairs(self) -> Pairs:
-        model = json.loads(self.path.read_bytes())["model"]
-        if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
-            raise CorpusError(f"{self.path} marks pieces inside words, so that pairs do not spell "
-                              "the tokens they make. Choose another tokenizer.source.")
-        vocabulary: dict[str, int] = model["vocab"]
-        table: Pairs = {}
-        for merge in model["merges"]:
-            left, right = merge.split(" ") if isinstance(merge, str) else merge
-            pair = (vocabulary[left], vocabulary[right])
-            table.setdefault(vocabulary[left + right], []).append(pair)
-        return table
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -196,25 +156,6 @@ class SentencePieceTokenizer(Tokenizer):
         found = int(self._inner.piece_to_id(piece))
         return found if self.id_to_piece(found) == piece else None
 
-    def tokens_of(self, spelling: str) -> list[int]:
-        """Merge the adjacent pair with the best score, leftmost first, as SentencePiece does.
-
-        Done here because the package would normalise `spelling` first, and some models put a space
-        before it. Characters without a piece become the unknown token.
-        """
-        ranks, parts = self._ranks, list(spelling)
-        while True:
-            best, at = None, -1
-            for i in range(len(parts) - 1):
-                score = ranks.get(parts[i] + parts[i + 1])
-                if score is not None and (best is None or score > best):
-                    best, at = score, i
-            if best is None:
-                break
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        unknown = int(self._inner.unk_id())
-        return [self._ids.get(part, unknown) for part in parts]
-
     @cached_property
     def special(self) -> frozenset[int]:
         return frozenset(token for token in range(self.full_size) if self._inner.is_control(token))
@@ -226,27 +167,90 @@ class SentencePieceTokenizer(Tokenizer):
                                or inner.is_unknown(token) or inner.is_unused(token)}
 
     @cached_property
-    def _ids(self) -> dict[str, int]:
-        atoms = self.atoms
-        return {piece: token for token, piece in enumerate(self.pieces) if token not in atoms}
+    def by_score(self) -> list[int]:
+        """Tokens that merges make, the one that is merged first first."""
+        tokens = [token for token in range(self.full_size) if token not in self.atoms]
+        return sorted(tokens, key=lambda token: -float(self._inner.get_score(token)))
+
+    @property
+    def prefix_space(self) -> bool:
+        """Whether a text is encoded as if a space stood before it."""
+        return bool(self._settings.normalizer.get(3, 1))
+
+    @property
+    def is_bpe(self) -> bool:
+        """Whether it merges pairs; a unigram model weighs whole segmentations instead."""
+        return self._settings.trainer.get(3, 1) == _BPE
+
+    def unfit(self) -> str:
+        """Why plain merging of the text's characters would not give this model's ids, or ""."""
+        settings = self._settings
+        if not self.is_bpe:
+            return "it is no BPE model"
+        if settings.normalizer.get(2) or settings.normalizer.get(4, 1):
+            return "it normalises texts"
+        if not settings.normalizer.get(5, 1) or settings.trainer.get(24):
+            return "it does not put marks for spaces before words"
+        if not settings.kinds <= {1, 2, 3, 6}:
+            return "it has user-defined or unused pieces"
+        scores = [self._inner.get_score(token) for token in self.by_score]
+        if len(set(scores)) < len(scores):
+            return "two of its pieces have one score"
+        known = {self.pieces[token] for token in self.by_score}
+        if not {character for piece in known for character in piece} <= known:
+            return "a piece has a character that is no piece"
+        return ""
 
     @cached_property
-    def _ranks(self) -> dict[str, float]:
-        ranks = {piece: self._inner.get_score(token) for piece, token in self._ids.items()}
-        if any(score != int(score) for score in ranks.values()):
-            raise CorpusError(f"{self.path} is a unigram model. Patok and stochastok need BPE; "
-                              "choose another tokenizer.source.")
-        return ranks
+    def _settings(self) -> _Settings:
+        """What the package does not tell, read off the model's Protocol Buffers message.
 
-    def _pairs(self) -> Pairs:
-        ids, table = {piece: self._ids[piece] for piece in self._ranks}, {}
-        for piece, token in ids.items():
-            splits = ((ids.get(piece[:i]), ids.get(piece[i:])) for i in range(1, len(piece)))
-            pairs = [(left, right) for left, right in splits
-                     if left is not None and right is not None]
-            if pairs:
-                table[token] = pairs
-        return table
+        Numbers are those of sentencepiece_model.proto: of the model, 1 a piece, 2 the trainer's
+        and 3 the normalizer's settings; of a piece, 3 its kind, 1 where it is not given.
+        """
+        kinds, trainer, normalizer = set(), {}, {}
+        for number, value in _fields(self._inner.serialized_model_proto()):
+            if number == 1 and isinstance(value, bytes):
+                kinds.add(int(dict(_fields(value)).get(3, 1)))
+            elif number == 2 and isinstance(value, bytes):
+                trainer = dict(_fields(value))
+            elif number == 3 and isinstance(value, bytes):
+                normalizer = dict(_fields(value))
+        return _Settings(frozenset(kinds), trainer, normalizer)
+
+
+class _Settings(NamedTuple):
+    kinds: frozenset[int]
+    trainer: dict[int, int | bytes]
+    normalizer: dict[int, int | bytes]
+
+
+_BPE = 2
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a Protocol Buffers message: number, and value as a whole number or bytes."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        number, wire = divmod(varint(), 8)
+        if wire == 0:
+            yield number, varint()
+            continue
+        size = {1: 8, 5: 4}.get(wire) or varint()
+        yield number, message[at : at + size]
+        at += size
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

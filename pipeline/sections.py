@@ -77,6 +77,7 @@ class Preprocess(Section, frozen=True):
     output_dir: str
     workers: Positive = 1
     max_reject_share: Probability = 0.001
+    max_line_bytes: Positive = 1 << 24  # a longer line of the corpus is no document
 
 
 class Model(Section, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from tests.cluster.fixture import slurm
 
@@ -12,3 +13,7 @@ __all__ = ["slurm"]
 for _name in list(os.environ):
     if _name.startswith(("PIPELINE_", "LOCALQ_")) and not _name.startswith("PIPELINE_TEST_"):
         del os.environ[_name]
+
+# A shell that starts its jobs in the background has them ignore Ctrl-C, and so would all that the
+# tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)

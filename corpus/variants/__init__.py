@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from corpus.errors import CorpusError
-from corpus.tokenizers import Tokenizer
 from corpus.variants.base import Variant
 from corpus.variants.patok import Patok
 from corpus.variants.stochastok import Stochastok
 from corpus.variants.vanilla import Vanilla
+from corpus.vocabulary import Vocabulary
 
 VARIANTS: dict[str, type[Variant]] = {
     "vanilla": Vanilla,
@@ -18,7 +18,7 @@ VARIANTS: dict[str, type[Variant]] = {
 }
 
 
-def make_variant(parameters: dict[str, Any], tokenizer: Tokenizer) -> Variant:
+def make_variant(parameters: dict[str, Any], vocabulary: Vocabulary, seed: int) -> Variant:
     """The variant that `parameters["name"]` names, with the rest as its parameters.
 
     Raises CorpusError for an unknown name or parameters that do not hold together.
@@ -27,4 +27,4 @@ def make_variant(parameters: dict[str, Any], tokenizer: Tokenizer) -> Variant:
     if name not in VARIANTS:
         raise CorpusError(f"variant.name is {name!r}. Choose one of {', '.join(VARIANTS)}.")
     values = {key: value for key, value in parameters.items() if key != "name"}
-    return VARIANTS[name].from_values(values, tokenizer)
+    return VARIANTS[name].from_values(values, vocabulary, seed)

@@ -1,4 +1,4 @@
-"""What a variant is: a rule that cuts a tokenised document differently and keeps its text."""
+"""What a variant is: a rule that cuts tokenised documents differently and keeps their text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from corpus.errors import CorpusError
-from corpus.randomness import Draws
-from corpus.tokenizers import Tokenizer
+from corpus.vocabulary import Vocabulary
+
+Ids = NDArray[np.int32]
+Numbers = NDArray[np.int64]
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,10 +24,19 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ""
 
 
-class Expansion(NamedTuple):
-    """A document's ids after a variant, and how often it tried and managed to change them."""
+class Documents(NamedTuple):
+    """Tokenised documents: d is ids[bounds[d]:bounds[d + 1]], number numbers[d] of the corpus."""
 
-    ids: list[int]
+    ids: Ids
+    bounds: Numbers  # (documents + 1,)
+    numbers: NDArray[np.uint64]  # (documents,)
+
+
+class Cut(NamedTuple):
+    """Documents after a variant, and how often it tried and managed to change them."""
+
+    ids: Ids
+    bounds: Numbers
     attempted: int = 0
     achieved: int = 0
     contractions_attempted: int = 0
@@ -31,15 +44,19 @@ class Expansion(NamedTuple):
 
 
 class Variant(ABC):
-    """One way to cut. `expand` must keep decode(ids), must end, and must leave atoms whole."""
+    """One way to cut. `cut` must keep each document's spelling, must end, and must leave atoms
+    whole; what it makes of a document may depend on nothing but its ids, its number and the seed.
+
+    It may keep working memory: one a thread.
+    """
 
     parameters_type: ClassVar[type[Parameters]] = Parameters
 
-    def __init__(self, parameters: Parameters, tokenizer: Tokenizer) -> None:
-        self.parameters, self.tokenizer = parameters, tokenizer
+    def __init__(self, parameters: Parameters, vocabulary: Vocabulary, seed: int) -> None:
+        self.parameters, self.vocabulary, self.seed = parameters, vocabulary, seed
 
     @classmethod
-    def from_values(cls, values: dict[str, Any], tokenizer: Tokenizer) -> Variant:
+    def from_values(cls, values: dict[str, Any], vocabulary: Vocabulary, seed: int) -> Variant:
         """Build from the study's values. Raises CorpusError if one is unknown or out of range."""
         try:
             parameters = msgspec.convert(values, cls.parameters_type)
@@ -49,16 +66,16 @@ class Variant(ABC):
                               ) from fault
         if fact := parameters.check():
             raise CorpusError(f"variant: {fact}. Correct it in the study.")
-        return cls(parameters, tokenizer)
+        return cls(parameters, vocabulary, seed)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides the output besides ids and draws, as JSON."""
+        """Everything that decides the output besides ids, numbers and seed, as JSON."""
         described: dict[str, Any] = msgspec.to_builtins(self.parameters)
         return described
 
     @abstractmethod
-    def expand(self, ids: list[int], draws: Draws) -> Expansion:
-        """Cut the document `ids` anew; all chance comes from `draws`."""
+    def cut(self, documents: Documents) -> Cut:
+        """Cut the documents anew."""
 
 
 def out_of_range(**shares: float) -> str:

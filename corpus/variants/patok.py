@@ -20,36 +20,34 @@ A. Repeat floor(contract_prop * n) times on the current sequence, of m tokens:
      space mark if there are any, and cut t before and after it; empty parts vanish.
   5. In each part, find the first two characters that stand twice in a row and cut before and after
      the first of the two pairs ("gaganda" becomes "ga" and "ganda").
-  6. Tokenise each part by itself; these tokens replace the span. If a part cannot be spelled
-     without unknown or byte tokens, the span stays as it was.
+  6. Tokenise each part by itself; these tokens replace the span.
   An attempt is achieved when the tokens changed.
 B. Repeat floor(expand_prop * m) times, m the length after A: draw a position uniformly; if it holds
   an affix token draw again, at most 100 times, then give up; otherwise split it as StochasTok does.
 
+Atoms are special, byte and unknown tokens and those with a character that is no token; so each part
+of a span without atoms can be spelled.
+
 Differences from the public code: affix forms with a space use the tokenizer's mark (" ma" is no
 token, "_ma" is); k does not fall back to the whole document, and a span is not forced after 100
 draws; atoms are never contracted, since half of a character's bytes decodes to nothing; B ends.
-Draws, in order: k; then for each start one, and one for w where it applies; one for step 4 and one
-for its match, if t has matches.
+The loops are `corpus.kernels.patok`, their random numbers `corpus.kernels.draws`.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from corpus.errors import CorpusError
 from corpus.files import sha256_value
-from corpus.randomness import Draws
-from corpus.tokenizers import Tokenizer
-from corpus.variants.base import Expansion, Parameters, Variant, out_of_range
-from corpus.variants.stochastok import expansion_table, split_randomly
-
-_REDRAWS = 100
-_CACHE = 1 << 16  # spellings remembered, some 20 MB a worker
+from corpus.variants.base import Cut, Documents, Parameters, Variant, out_of_range
+from corpus.variants.stochastok import grown, require_splits
+from corpus.vocabulary import Vocabulary
 
 
 class PatokParameters(Parameters, frozen=True):
@@ -85,83 +83,72 @@ class Patok(Variant):
 
     parameters_type = PatokParameters
 
-    def __init__(self, parameters: Parameters, tokenizer: Tokenizer) -> None:
-        super().__init__(parameters, tokenizer)
+    def __init__(self, parameters: Parameters, vocabulary: Vocabulary, seed: int) -> None:
+        from corpus.kernels.draws import new_draws
+        from corpus.kernels.tables import new_scratch
+
+        super().__init__(parameters, vocabulary, seed)
         assert isinstance(parameters, PatokParameters)
-        self.settings = parameters
-        self.table = expansion_table(tokenizer)
-        self.pieces, self.atoms = tokenizer.pieces, tokenizer.atoms
-        self.forms = affix_forms(Path(parameters.affix_dir), tokenizer.space)
-        found = (tokenizer.piece_to_id(form) for form in self.forms)
-        self.affix_tokens = frozenset(token for token in found if token is not None)
-        self._weights = list(accumulate(parameters.contract_prob))
-        self._sizes = sorted({len(form) for form in self.forms})
-        self._matches = lru_cache(_CACHE)(self._find_matches)
-        self._tokens = lru_cache(_CACHE)(tokenizer.segment)
+        require_splits(vocabulary)
+        self.forms = affix_forms(Path(parameters.affix_dir), vocabulary.about.mark)
+        self.rules = _rules(parameters, self.forms, vocabulary)
+        self._draws, self._scratch, self._room = new_draws(seed), new_scratch(), None
 
     def describe(self) -> dict[str, Any]:
         described = super().describe() | {"affixes": sha256_value(sorted(self.forms))}
         del described["affix_dir"]  # what the lists hold decides, not where they lie
         return described
 
-    def expand(self, ids: list[int], draws: Draws) -> Expansion:
-        settings, tokens = self.settings, list(ids)
-        contractions, changed = math.floor(settings.contract_prop * len(ids)), 0
-        for _ in range(contractions):
-            span = self._choose(tokens, draws)
-            if span is None:
-                continue
-            start, stop = span
-            new = self._recut("".join([self.pieces[token] for token in tokens[start:stop]]), draws)
-            if new is not None and new != tokens[start:stop]:
-                tokens[start:stop] = new
-                changed += 1
-        attempts = math.floor(settings.expand_prop * len(tokens))
-        tokens, achieved = split_randomly(tokens, self.table, attempts, draws, self.affix_tokens)
-        return Expansion(tokens, attempts, achieved, contractions, changed)
+    def cut(self, documents: Documents) -> Cut:
+        from corpus.kernels import patok
+        from corpus.kernels.tables import grow
 
-    def _choose(self, tokens: list[int], draws: Draws) -> tuple[int, int] | None:
-        """Steps 1 and 2: the span to contract, or None."""
-        settings, chance = self.settings, draws.uniform()
-        row = next((i for i, bound in enumerate(self._weights) if chance < bound),
-                   len(self._weights) - 1)  # rounding may leave the last bound just below 1
-        size = min(settings.num_toks_to_cont[row], len(tokens))
-        for _ in range(_REDRAWS):
-            start = draws.below(len(tokens) - size + 1)
-            span = tokens[start : start + size]
-            if not self.atoms.isdisjoint(span):
-                continue
-            if self.affix_tokens.isdisjoint(span):
-                return start, start + size
-            matches = self._matches("".join([self.pieces[token] for token in span]))
-            starts = [place for place, _ in matches]
-            awareness = (settings.affix_awareness_if_overlap if len(set(starts)) < len(starts)
-                         else settings.affix_awareness)
-            if draws.uniform() >= awareness:
-                return start, start + size
-        return None
+        (ids, bounds, numbers), tables = documents, self.vocabulary.tables
+        longest, total = patok.longest_spelling(tables, ids, bounds)
+        if self._room is None or len(self._room.text) < longest + 32:
+            self._room = patok.new_room(longest, self.rules.expand_prop)
+        self._scratch = grow(self._scratch, longest)
+        out = np.empty(grown(total, self.rules.expand_prop), np.int32)
+        out_bounds = np.empty_like(bounds)
+        expansions, expanded, contractions, contracted = patok.patok_documents(
+            tables, self.rules, self._scratch, ids, bounds, numbers, self._draws, self._room, out,
+            out_bounds)
+        return Cut(out[: out_bounds[-1]], out_bounds, expansions, expanded, contractions,
+                   contracted)
 
-    def _recut(self, text: str, draws: Draws) -> list[int] | None:
-        """Steps 4 to 6: the tokens that replace a span spelled `text`, or None."""
-        parts, matches = [text], self._matches(text)
-        if matches and draws.uniform() < self.settings.affix_awareness:
-            mark = self.tokenizer.space
-            chosen = [match for match in matches if mark and mark in match[1]] or matches
-            start, form = chosen[draws.below(len(chosen))]
-            parts = [text[:start], form, text[start + len(form) :]]
-        tokens: list[int] = []
-        for part in parts:
-            for piece in split_duplication(part):
-                cut = self._tokens(piece)
-                if cut is None:
-                    return None
-                tokens += cut
-        return tokens
 
-    def _find_matches(self, text: str) -> list[tuple[int, str]]:
-        return [(start, text[start : start + size]) for start in range(len(text))
-                for size in self._sizes
-                if start + size <= len(text) and text[start : start + size] in self.forms]
+def _rules(parameters: PatokParameters, forms: frozenset[str], vocabulary: Vocabulary) -> Any:
+    """The `corpus.kernels.patok.Rules` of these parameters."""
+    from corpus.kernels.patok import LONGEST_FORM, Rules
+
+    mark = vocabulary.about.mark
+    spelled = {(form.replace(mark, " ") if mark else form).encode(): form for form in forms}
+    if too_long := [form for form in spelled if len(form) > LONGEST_FORM]:
+        raise CorpusError(f"{parameters.affix_dir}: the affix {spelled[too_long[0]]!r} has "
+                          f"{len(too_long[0])} bytes, more than {LONGEST_FORM}. Correct the list.")
+    kinds = {byte: kind for kind, byte in enumerate(sorted(set(b"".join(spelled))), 1)}
+    width, nodes, ends = len(kinds) + 1, [{}], [0]
+    for form in spelled:
+        node = 0
+        for byte in form:
+            if kinds[byte] not in nodes[node]:
+                nodes[node][kinds[byte]] = len(nodes)
+                nodes.append({})
+                ends.append(0)
+            node = nodes[node][kinds[byte]]
+        ends[node] = 1 << len(form) | (1 << 32 + len(form) if b" " in form and mark else 0)
+    trie = np.zeros((len(nodes), width), np.int32)
+    for node, children in enumerate(nodes):
+        for kind, child in children.items():
+            trie[node, kind] = child
+    byte_class = np.zeros(256, np.uint8)
+    byte_class[list(kinds)] = list(kinds.values())
+    return Rules(parameters.contract_prop, parameters.expand_prop, parameters.affix_awareness,
+                 parameters.affix_awareness_if_overlap,
+                 np.array(parameters.num_toks_to_cont, np.int64),
+                 np.array(list(accumulate(parameters.contract_prob)), np.float64),
+                 vocabulary.find(set(spelled)), byte_class, trie.ravel(),
+                 np.array(ends, np.uint64), width)
 
 
 def affix_forms(directory: Path, space: str) -> frozenset[str]:
@@ -181,11 +168,3 @@ def _read(path: Path) -> list[str]:
         raise CorpusError(f"{path}: no such file. Set variant.affix_dir to the directory with "
                           "prefix.txt, infix.txt and suffix.txt.")
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def split_duplication(text: str) -> list[str]:
-    """Cut around the first two characters that at once repeat: "gaganda" to "ga", "ganda"."""
-    for i in range(len(text) - 3):
-        if text[i : i + 2] == text[i + 2 : i + 4]:
-            return [part for part in (text[:i], text[i : i + 2], text[i + 2 :]) if part]
-    return [text] if text else []

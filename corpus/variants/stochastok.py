@@ -7,25 +7,21 @@ Algorithm, for a document of n tokens. Repeat A = floor(expand_prop * n) times:
   2. if its token has pairs in the tokenizer's expansion table, replace it by one of them, each
      equally likely; otherwise this attempt changes nothing.
 All A attempts count as attempted, those of step 2 that split as achieved; so expand_prop is a bound
-on the growth and not the growth. Parts of a split may be picked and split again.
+on the growth and not the growth. Parts of a split may be picked and split again. The expansion
+table holds all pairs that the tokenizer itself merges into a token; atoms (special, byte and
+unknown tokens, and tokens with a character outside the vocabulary) take no part.
 
-Distribution: exactly that of the sequence as it grows. A position is a slot; a split keeps the left
-part in its slot and adds one for the right part, so a uniform slot is a uniform position, and the
-order stands in a linked list: O(1) an attempt. `floor` is of the product in double precision.
-Draws: one number for the slot; one more for the pair, if there are pairs.
+Distribution: exactly that of the sequence as it grows. `floor` is of the product in double
+precision. The loop is `corpus.kernels.stochastok`, its random numbers `corpus.kernels.draws`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Container
+import numpy as np
 
 from corpus.errors import CorpusError
-from corpus.randomness import Draws
-from corpus.tokenizers import Pairs, Tokenizer
-from corpus.variants.base import Expansion, Parameters, Variant, out_of_range
-
-_REDRAWS = 100
+from corpus.variants.base import Cut, Documents, Parameters, Variant, out_of_range
+from corpus.vocabulary import Vocabulary
 
 
 class StochastokParameters(Parameters, frozen=True):
@@ -42,55 +38,36 @@ class Stochastok(Variant):
 
     parameters_type = StochastokParameters
 
-    def __init__(self, parameters: Parameters, tokenizer: Tokenizer) -> None:
-        super().__init__(parameters, tokenizer)
+    def __init__(self, parameters: Parameters, vocabulary: Vocabulary, seed: int) -> None:
+        from corpus.kernels.draws import new_draws
+
+        super().__init__(parameters, vocabulary, seed)
         assert isinstance(parameters, StochastokParameters)
         self.expand_prop = parameters.expand_prop
-        self.table = expansion_table(tokenizer)
+        require_splits(vocabulary)
+        self._draws = new_draws(seed)
 
-    def expand(self, ids: list[int], draws: Draws) -> Expansion:
-        attempts = math.floor(self.expand_prop * len(ids))
-        cut, achieved = split_randomly(ids, self.table, attempts, draws)
-        return Expansion(cut, attempts, achieved)
+    def cut(self, documents: Documents) -> Cut:
+        from corpus.kernels.stochastok import stochastok_documents
+
+        ids, bounds, numbers = documents
+        longest = grown(int(np.diff(bounds).max(initial=0)), self.expand_prop)
+        work, after = np.empty(longest, np.int32), np.empty(longest, np.int32)
+        out, out_bounds = np.empty(grown(len(ids), self.expand_prop), np.int32), np.empty_like(bounds)
+        attempted, achieved = stochastok_documents(
+            self.vocabulary.tables, ids, bounds, numbers, self._draws, self.expand_prop, work,
+            after, out, out_bounds)
+        return Cut(out[: out_bounds[-1]], out_bounds, attempted, achieved)
 
 
-def expansion_table(tokenizer: Tokenizer) -> Pairs:
-    """The tokenizer's expansions. Raises CorpusError if nothing can be split at all."""
-    if not tokenizer.expansions:
-        raise CorpusError(f"{tokenizer.path} has no token that can be split into two. Choose "
+def grown(count: int, expand_prop: float) -> int:
+    """Most tokens that `count` tokens become."""
+    return count + int(expand_prop * count) + 1
+
+
+def require_splits(vocabulary: Vocabulary) -> None:
+    """Raise CorpusError if no token can be split at all."""
+    if not len(vocabulary.tables.split_left):
+        raise CorpusError(f"{vocabulary.path} has no token that can be split into two"
+                          f"{': ' + vocabulary.about.slow if vocabulary.about.slow else ''}. Choose "
                           "another tokenizer.source.")
-    return tokenizer.expansions
-
-
-def split_randomly(
-    ids: list[int], table: Pairs, attempts: int, draws: Draws, spared: Container[int] = ()
-) -> tuple[list[int], int]:
-    """Make `attempts` attempts on `ids`; the new sequence and how many split a token.
-
-    A position whose token is in `spared` is drawn again, up to 100 times; then the attempt is
-    given up, so that a document of nothing else ends.
-    """
-    tokens, after = list(ids), list(range(1, len(ids) + 1))
-    if after:
-        after[-1] = -1
-    achieved = 0
-    for _ in range(attempts):
-        slot = draws.below(len(tokens))
-        for _ in range(_REDRAWS):
-            if tokens[slot] not in spared:
-                break
-            slot = draws.below(len(tokens))
-        pairs = table.get(tokens[slot])
-        if pairs is None or tokens[slot] in spared:
-            continue
-        left, right = pairs[draws.below(len(pairs))]
-        tokens[slot] = left
-        after.append(after[slot])
-        after[slot] = len(tokens)
-        tokens.append(right)
-        achieved += 1
-    ordered, slot = [], 0 if tokens else -1
-    while slot >= 0:
-        ordered.append(tokens[slot])
-        slot = after[slot]
-    return ordered, achieved

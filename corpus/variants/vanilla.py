@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from corpus.randomness import Draws
-from corpus.variants.base import Expansion, Variant
+from corpus.variants.base import Cut, Documents, Variant
 
 
 class Vanilla(Variant):
-    """Leaves a document as the tokenizer cut it; draws nothing."""
+    """Leaves documents as the tokenizer cut them; draws nothing."""
 
-    def expand(self, ids: list[int], draws: Draws) -> Expansion:
-        return Expansion(ids)
+    def cut(self, documents: Documents) -> Cut:
+        return Cut(documents.ids, documents.bounds)

@@ -12,10 +12,12 @@ import yaml
 
 from corpus.config import Config
 from corpus.download import download
+from corpus.jit import cache_directory
 from corpus.sources import Source
 from corpus.split import split
 from corpus.tokenizer import Request, prepare, train_sentencepiece
 from corpus.tokenizers import Tokenizer, load_tokenizer
+from corpus.vocabulary import Vocabulary, load
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY, EOD, CHUNKS = 1024, 1, 3
@@ -25,6 +27,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "patok": {"name": "patok", "affix_dir": str(ROOT / "data" / "affixes")},
 }
 MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture(scope="session")
+def one_cache() -> Path:
+    """Tables and kernels as a user keeps them: what is compiled once serves all tests."""
+    return cache_directory(ROOT)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +65,12 @@ def study(tmp_path_factory: pytest.TempPathFactory, sample: list[str]) -> Path:
 def tokenizer(study: Path) -> Tokenizer:
     """The study's tokenizer.json."""
     return load_tokenizer(study / "tokenizer")
+
+
+@pytest.fixture(scope="session")
+def vocabulary(study: Path, one_cache: Path) -> Vocabulary:
+    """The study's tokenizer as the kernels see it."""
+    return load(study / "tokenizer", one_cache)
 
 
 @pytest.fixture(scope="session")

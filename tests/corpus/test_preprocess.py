@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,11 +17,13 @@ from corpus.config import Config
 from corpus.encode import Encoder
 from corpus.errors import CorpusError
 from corpus.indexed import Reader, bin_path, idx_path
+from corpus.lines import Batch
 from corpus.merge import main as merge_main
 from corpus.merge import merge
 from corpus.preprocess import main, output_prefix, preprocess, read_task
 from corpus.split import split
 from corpus.tokenizers import Tokenizer
+from corpus.vocabulary import Vocabulary
 
 MakeConfig = Callable[..., Config]
 
@@ -69,7 +72,7 @@ def test_documents_keep_their_text_and_end_with_eod(
 def test_workers_do_not_matter(
     make_config: MakeConfig, tmp_path: Path, arm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corpus.preprocess._BATCH_LINES", 3)
+    monkeypatch.setattr("corpus.lines._BATCH_BYTES", 3000)
     prefix, one = run_task(make_config(arm))
     alone = contents(prefix)
     config = make_config(arm, preprocess__output_dir=str(tmp_path / "again"))
@@ -213,12 +216,12 @@ def test_mistakes_are_one_line(
     assert len(lines) == 1 and lines[0].startswith("error: ") and says in lines[0]
 
 
-def test_an_id_beyond_the_vocabulary_is_refused(make_config: MakeConfig) -> None:
-    import msgspec
-
+def test_an_id_beyond_the_vocabulary_is_refused(
+    make_config: MakeConfig, vocabulary: Vocabulary
+) -> None:
     recipe = msgspec.structs.replace(read_task(make_config(), 1).recipe, vocab_size=300)
     with pytest.raises(CorpusError, match="beyond vocab_size 300"):
-        Encoder(recipe).encode((0, [b'{"text": "Magandang umaga"}']))
+        Encoder(recipe, vocabulary).encode(Batch(0, [b'{"text": "Magandang umaga"}']))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,0 +1,389 @@
+"""The loops of corpus.variants.patok, which says what they do.
+
+The text of a document never changes, only where it is cut. So a document is its spelling, and
+`tokens[i]` is the token that begins at byte i of it, or -1 within a token. A uniform byte that is
+a token's first is a uniform token: drawing bytes until one is found takes as many draws as a token
+has bytes, whatever the length of the document, and contracting moves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from corpus.kernels.bpe import merge_word, tokens_of
+from corpus.kernels.draws import Draws, below, happens, next32, restart
+from corpus.kernels.stochastok import REDRAWS, split_randomly
+from corpus.kernels.tables import (
+    ID_BITS,
+    JOINT_BITS,
+    Bytes,
+    Ints,
+    Longs,
+    Scratch,
+    Tables,
+    Words,
+    inline,
+    kernel,
+)
+
+LONGEST_FORM = 31  # bytes; a mask has a bit for each length
+_PLAIN = (1 << 32) - 1
+
+
+class Rules(NamedTuple):
+    """Patok's parameters. `F` nodes of the affix forms' trie, `K` classes of bytes."""
+
+    contract_prop: float
+    expand_prop: float
+    awareness: float
+    awareness_if_overlap: float
+    lengths: Longs  # num_toks_to_cont
+    weights: np.ndarray  # contract_prob, cumulated, float64
+    affix_tokens: Bytes  # (V,): 1 for an affix token
+    byte_class: Bytes  # (256,): class of a byte, 0 for bytes that no form holds
+    trie: Ints  # (F * K,): next node, 0 for none
+    ends: Words  # (F,): bits as in a mask, for the form that ends here
+    classes: int  # K
+
+
+class Room(NamedTuple):
+    """Arrays for one document of up to `n` bytes."""
+
+    text: Bytes
+    tokens: Ints
+    forms: Words  # bit L: a form of L bytes begins here; bit 32 + L: one that has a space mark
+    repeats: Bytes  # bytes of the first of two equal pairs of characters that begin here, or 0
+    old: Ints
+    new: Ints
+    after: Ints
+    cuts: Longs  # (16,): where the parts of a span begin, and its end
+
+
+def new_room(longest: int, expand_prop: float) -> Room:
+    """Arrays for documents whose spellings have up to `longest` bytes."""
+    size = longest + 32
+    ids = size + math.floor(expand_prop * size)
+    return Room(np.empty(size, np.uint8), np.empty(size, np.int32), np.empty(size, np.uint64),
+                np.empty(size, np.uint8), np.empty(ids, np.int32), np.empty(ids, np.int32),
+                np.empty(ids, np.int32), np.empty(16, np.int64))
+
+
+@kernel
+def longest_spelling(tables: Tables, ids: Ints, bounds: Longs) -> tuple[int, int]:
+    """Bytes of the longest document's spelling, and of all together."""
+    longest = total = 0
+    for d in range(bounds.size - 1):
+        size = 0
+        for i in range(bounds[d], bounds[d + 1]):
+            size += tables.piece_starts[ids[i] + 1] - tables.piece_starts[ids[i]]
+        longest = max(longest, size)
+        total += size
+    return longest, total
+
+
+@inline
+def _spell(tables: Tables, ids: Ints, first: int, last: int, room: Room) -> int:
+    """Fill `text` and `tokens`; returns the bytes of the document's spelling."""
+    size = 0
+    for i in range(first, last):
+        token = ids[i]
+        begin = tables.piece_starts[token]
+        length = tables.piece_starts[token + 1] - begin
+        for k in range(length):
+            room.text[size + k] = tables.piece_bytes[begin + k]
+            room.tokens[size + k] = -1
+        room.tokens[size] = token
+        size += length
+    for k in range(24):
+        room.text[size + k] = 0
+    return size
+
+
+@inline
+def _character(first: int) -> int:
+    """Bytes of the UTF-8 character that begins with this byte."""
+    if first < 0x80:
+        return 1
+    if first < 0xE0:
+        return 2
+    return 3 if first < 0xF0 else 4
+
+
+@inline
+def _mark_places(rules: Rules, room: Room, size: int) -> None:
+    """Fill `forms` and `repeats` for the whole document."""
+    text = room.text
+    for i in range(size):
+        mask, node, at = np.uint64(0), 0, i
+        while at < size:
+            kind = rules.byte_class[text[at]]
+            if kind == 0:
+                break
+            node = rules.trie[node * rules.classes + kind]
+            if node == 0:
+                break
+            mask |= rules.ends[node]
+            at += 1
+        room.forms[i] = mask
+        room.repeats[i] = 0
+        first = text[i]
+        if first < 0x80 and text[i + 1] < 0x80:
+            if i + 3 < size and first == text[i + 2] and text[i + 1] == text[i + 3]:
+                room.repeats[i] = 2
+            continue
+        if 0x80 <= first < 0xC0:  # within a character
+            continue
+        pair = _character(first)
+        if i + pair >= size:
+            continue
+        pair += _character(text[i + pair])
+        if i + 2 * pair > size:
+            continue
+        equal = True
+        for k in range(pair):
+            if text[i + k] != text[i + pair + k]:
+                equal = False
+                break
+        if equal:
+            room.repeats[i] = pair
+
+
+@inline
+def _ones(bits: np.uint64) -> int:
+    count = 0
+    while bits:
+        bits &= bits - np.uint64(1)
+        count += 1
+    return count
+
+
+@inline
+def _within(mask: np.uint64, bytes_left: int) -> np.uint64:
+    """The plain half of a mask, without forms longer than `bytes_left`."""
+    if bytes_left >= LONGEST_FORM:
+        return mask & np.uint64(_PLAIN)
+    return mask & np.uint64((1 << (bytes_left + 1)) - 1)
+
+
+@inline
+def _overlap(room: Room, start: int, stop: int) -> bool:
+    """Whether two forms within text[start:stop] begin at one place."""
+    for i in range(start, stop):
+        mask = _within(room.forms[i], stop - i)
+        if mask & (mask - np.uint64(1)):
+            return True
+    return False
+
+
+@inline
+def _choose(tables: Tables, rules: Rules, room: Room, size: int, count: int,
+            draws: Draws) -> tuple[int, int]:
+    """Steps 1 and 2: the span of bytes to contract, or (-1, -1)."""
+    chance = np.float64(next32(draws)) / 4294967296.0
+    row = 0
+    while row + 1 < rules.weights.size and chance >= rules.weights[row]:
+        row += 1
+    wanted = min(rules.lengths[row], count)
+    for _ in range(REDRAWS):
+        start = below(draws, size)
+        stop = start
+        spoilt = affix = False
+        while True:
+            token = room.tokens[start]
+            # A byte within a token is no start; nor is one with too few tokens behind it.
+            if token >= 0:
+                stop, spoilt, affix, found = start, False, False, 0
+                while found < wanted and stop < size:
+                    token = room.tokens[stop]
+                    spoilt |= tables.atoms[token] != 0
+                    affix |= rules.affix_tokens[token] != 0
+                    found += 1
+                    stop += 1
+                    while stop < size and room.tokens[stop] < 0:
+                        stop += 1
+                if found == wanted:
+                    break
+            start = below(draws, size)
+        if spoilt:
+            continue
+        if not affix:
+            return start, stop
+        awareness = rules.awareness
+        if _overlap(room, start, stop):
+            awareness = rules.awareness_if_overlap
+        if not happens(draws, awareness):
+            return start, stop
+    return -1, -1
+
+
+@inline
+def _pick_form(rules: Rules, room: Room, start: int, stop: int, draws: Draws) -> tuple[int, int]:
+    """Step 4: where the chosen form begins and ends; (start, start) for none."""
+    plain = marked = 0
+    for i in range(start, stop):
+        if room.forms[i]:
+            plain += _ones(_within(room.forms[i], stop - i))
+            marked += _ones(_within(room.forms[i] >> np.uint64(32), stop - i))
+    if plain == 0 or not happens(draws, rules.awareness):
+        return start, start
+    shift = np.uint64(32) if marked else np.uint64(0)
+    left = below(draws, marked if marked else plain)
+    for i in range(start, stop):
+        mask = _within(room.forms[i] >> shift, stop - i)
+        while mask:
+            if left == 0:
+                length = 0
+                while mask & np.uint64(1) == 0:
+                    mask >>= np.uint64(1)
+                    length += 1
+                return i, i + length
+            mask &= mask - np.uint64(1)
+            left -= 1
+    return start, start
+
+
+@inline
+def _cuts(rules: Rules, room: Room, start: int, stop: int, draws: Draws) -> int:
+    """Steps 4 and 5: fill `cuts` with where parts of the span begin, and `stop`; how many parts."""
+    begin, end = _pick_form(rules, room, start, stop, draws)
+    cuts, count, part = room.cuts, 0, start
+    while part < stop:
+        after = stop
+        if part < begin:
+            after = begin
+        elif part < end:
+            after = end
+        cuts[count] = part
+        count += 1
+        for i in range(part, after):
+            pair = np.int64(room.repeats[i])
+            if pair and i + 2 * pair <= after:
+                if i > part:
+                    cuts[count] = i
+                    count += 1
+                cuts[count] = i + pair
+                count += 1
+                break
+        part = after
+    cuts[count] = stop
+    return count
+
+
+@inline
+def _stays(tables: Tables, scratch: Scratch, room: Room, left: int, right: int, at: int) -> bool:
+    """Whether the spelling of two tokens that meet at text[at] is tokenised into just these two.
+
+    The thread's memory of joints answers for pairs met before.
+    """
+    key = (np.uint64(left) << np.uint64(ID_BITS)) | np.uint64(right)
+    place = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - JOINT_BITS)
+    entry = scratch.joints[place]
+    if entry >> np.uint64(1) == key:
+        return entry & np.uint64(1) != 0
+    starts = tables.piece_starts
+    first = at - (starts[left + 1] - starts[left])
+    last = at + (starts[right + 1] - starts[right])
+    end = merge_word(tables, scratch, room.text, first, last, room.old, 0)
+    stays = end == 2 and room.old[0] == left and room.old[1] == right
+    scratch.joints[place] = (key << np.uint64(1)) | np.uint64(stays)
+    return stays
+
+
+@inline
+def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, token: int,
+          begin: int, at: int) -> int:
+    """Step 6 for the part text[start:stop]: ids to room.new[at:]; returns where they end.
+
+    `token` begins at byte `begin`, at or before `start`. Whole tokens of the part are kept, what is
+    left of tokens that were cut is tokenised by itself; and where at every joint the two tokens
+    would stay as they are, the whole is what byte-pair encoding makes of the part. (Were there a
+    merge across a joint, take the first: all merges before it lie within tokens, so it would happen
+    in the spelling of the two tokens at this joint alone.) Otherwise the part is tokenised anew.
+    """
+    first, sound, i = at, True, start
+    while i < stop:
+        end = begin + tables.piece_starts[token + 1] - tables.piece_starts[token]
+        joint = at
+        if i == begin and end <= stop:
+            room.new[at] = token
+            at += 1
+            sound &= tables.stable[token] != 0
+        else:
+            at = tokens_of(tables, scratch, room.text, i, min(end, stop), room.new, at)
+        if sound and joint > first:
+            sound = _stays(tables, scratch, room, room.new[joint - 1], room.new[joint], i)
+        i = begin = end
+        if i < stop:
+            token = room.tokens[i]
+    return at if sound else merge_word(tables, scratch, room.text, start, stop, room.new, first)
+
+
+@inline
+def _contract(tables: Tables, rules: Rules, scratch: Scratch, room: Room, start: int, stop: int,
+              draws: Draws) -> tuple[bool, int]:
+    """Cut text[start:stop] anew; whether its tokens changed, and by how many they became more."""
+    parts = _cuts(rules, room, start, stop, draws)
+    starts, tokens = tables.piece_starts, room.tokens
+    made, begin = 0, start
+    for part in range(parts):
+        first = room.cuts[part]
+        while begin + starts[tokens[begin] + 1] - starts[tokens[begin]] <= first:
+            begin += starts[tokens[begin] + 1] - starts[tokens[begin]]
+        made = _join(tables, scratch, room, first, room.cuts[part + 1], tokens[begin], begin, made)
+    changed, before, at = False, 0, start
+    for i in range(start, stop):
+        before += tokens[i] >= 0
+    for i in range(made):
+        if tokens[at] != room.new[i]:
+            changed = True
+        at += starts[room.new[i] + 1] - starts[room.new[i]]
+    if not changed:
+        return False, 0
+    for i in range(start, stop):
+        tokens[i] = -1
+    at = start
+    for i in range(made):
+        tokens[at] = room.new[i]
+        at += starts[room.new[i] + 1] - starts[room.new[i]]
+    return True, made - before
+
+
+@kernel
+def patok_documents(tables: Tables, rules: Rules, scratch: Scratch, ids: Ints, bounds: Longs,
+                    documents: Longs, draws: Draws, room: Room,
+                    out: Ints, out_bounds: Longs) -> tuple[int, int, int, int]:
+    """Contract and expand every document: expansions attempted and achieved, then contractions.
+
+    Document d is ids[bounds[d]:bounds[d + 1]], number documents[d] of the corpus; its new ids are
+    out[out_bounds[d]:out_bounds[d + 1]]. `out` has room for a token a byte of all spellings.
+    """
+    expansions = expanded = contractions = contracted = 0
+    out_bounds[0] = 0
+    for d in range(bounds.size - 1):
+        restart(draws, documents[d])
+        size = _spell(tables, ids, bounds[d], bounds[d + 1], room)
+        _mark_places(rules, room, size)
+        count = bounds[d + 1] - bounds[d]
+        attempts = math.floor(rules.contract_prop * count)
+        contractions += attempts
+        for _ in range(attempts):
+            start, stop = _choose(tables, rules, room, size, count, draws)
+            if start >= 0:
+                changed, more = _contract(tables, rules, scratch, room, start, stop, draws)
+                contracted += changed
+                count += more
+        found = 0
+        for i in range(size):
+            if room.tokens[i] >= 0:
+                room.old[found] = room.tokens[i]
+                found += 1
+        attempts = math.floor(rules.expand_prop * count)
+        end, changed_tokens = split_randomly(tables, rules.affix_tokens, room.old, count, attempts,
+                                             draws, room.after, out, out_bounds[d])
+        expansions += attempts
+        expanded += changed_tokens
+        out_bounds[d + 1] = end
+    return expansions, expanded, contractions, contracted
