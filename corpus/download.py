@@ -13,11 +13,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from corpus.config import Config
 from corpus.errors import CorpusError, Parser, UsageError, run
-from corpus.files import BLOCK, atomic, read_json, sha256_file, sha256_value, size_of, write_json
+from corpus.files import (
+    BLOCK,
+    atomic,
+    only_run,
+    read_json,
+    require_space,
+    sha256_file,
+    sha256_value,
+    size_of,
+    write_json,
+)
 from corpus.progress import Progress
-from corpus.sources import Source, describe, texts
+from corpus.sources import Input, Source, describe, least_output, local_files, obtain, texts
 
 SEAPILE = "hf://aisingapore/SEA-PILE-v2"
 
@@ -31,21 +43,30 @@ def download(source: Source, output: Path) -> dict[str, Any]:
     """Write the documents of `source` to `output` and return what its sidecar says.
 
     Documents whose text is empty are left out and counted. Raises CorpusError on a source that is
-    missing, short, corrupt or without documents; `output` is then as it was before.
+    missing, short, corrupt or without documents, and on a full disk; `output` is then as it was.
+    What was fetched stays in `.<output>.parts` until the output is complete.
     """
     about = describe(source)
     digest = sha256_value({"version": 1, "source": about})
     known = read_json(sidecar(output))
+    workspace = output.with_name(f".{output.name}.parts")
     if known and known.get("input_digest") == digest and _matches(output, known):
+        _remove(workspace)
         return known
-    sidecar(output).unlink(missing_ok=True)
-    record = _write(source, output)
+    if not source.is_remote:
+        _refuse_own(output, local_files(source.location))
+        record = _write(obtain(source, workspace), source, output)
+    else:
+        with only_run(workspace):
+            try:
+                record = _write(obtain(source, workspace), source, output)
+            except BaseException:
+                if not any(workspace.iterdir()):
+                    workspace.rmdir()
+                raise
     record |= {"version": 1, "input_digest": digest, "source": about}
     write_json(sidecar(output), record)
-    for leftover in _workspace(output).glob(".*"):
-        leftover.unlink()
-    if _workspace(output).is_dir():
-        _workspace(output).rmdir()
+    _remove(workspace)
     return record
 
 
@@ -77,19 +98,30 @@ def verify(output: Path) -> int:
     return lines
 
 
-def _workspace(output: Path) -> Path:
-    return output.with_name(f".{output.name}.parts")
+def _remove(workspace: Path) -> None:
+    """Give back the space of fetched files, which only an unfinished run needs."""
+    if workspace.is_dir():
+        for leftover in workspace.iterdir():
+            leftover.unlink()
+        workspace.rmdir()
+
+
+def _refuse_own(output: Path, files: list[Path]) -> None:
+    if output.exists() and any(output.samefile(file) for file in files):
+        raise CorpusError(f"{output} is both the output and a part of the source. Write it to "
+                          "another folder.")
 
 
 def _matches(output: Path, known: dict[str, Any]) -> bool:
     return size_of(output) == known.get("bytes") and sha256_file(output) == known.get("sha256")
 
 
-def _write(source: Source, output: Path) -> dict[str, Any]:
+def _write(inputs: list[Input], source: Source, output: Path) -> dict[str, Any]:
+    require_space(output.parent, least_output(inputs, source.text_key))
     digest, documents, size, empty = hashlib.sha256(), 0, 0, 0
     progress = Progress(None, "documents", "writing documents")
     with atomic(output) as stream:
-        for text, where in texts(source, _workspace(output)):
+        for text, where in texts(inputs, source.text_key):
             if not text:
                 empty += 1
                 continue
@@ -100,14 +132,18 @@ def _write(source: Source, output: Path) -> dict[str, Any]:
             progress.update(documents)
         if not documents:
             raise CorpusError(f"{source.location} holds no documents. Correct corpus.source.")
+        sidecar(output).unlink(missing_ok=True)  # it tells of the file that is replaced now
     progress.finish(documents)
-    return {"documents": documents, "bytes": size, "sha256": digest.hexdigest(),
-            "empty_left_out": empty}
+    record = {"documents": documents, "bytes": size, "sha256": digest.hexdigest(),
+              "empty_left_out": empty}
+    fetched = [{"url": file.url, "sha256": file.sha256} for file in inputs if file.url]
+    return record | ({"fetched": fetched} if fetched else {})
 
 
 def _line(text: str, where: str) -> bytes:
     try:
-        return (json.dumps({"text": text}, ensure_ascii=False) + "\n").encode()
+        # The bytes that json.dumps would give, in an eighth of the time.
+        return b'{"text": ' + msgspec.json.encode(text) + b"}\n"
     except UnicodeEncodeError as fault:
         raise CorpusError(f"{where} holds half a surrogate pair, which is no character. Repair or "
                           "remove that document.") from fault
@@ -118,7 +154,7 @@ def _main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--config", type=Path, help="the job's resolved configuration")
     parser.add_argument("--output", type=Path, help="the JSONL file to write")
     parser.add_argument("--language", help="language code; fil stands for SEA-PILE's tl too")
-    parser.add_argument("--source", help=f"path, glob, http(s):// or hf://owner/name[:dir] "
+    parser.add_argument("--source", help=f"path, glob, http(s):// or hf://owner/name[@rev][:dir] "
                                          f"(without --config: {SEAPILE})")
     parser.add_argument("--text-key", help="key or column that holds the text")
     parser.add_argument("--verify", action="store_true", help="only check a file that is there")

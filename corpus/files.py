@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ class PendingFile:
     def open(self) -> BinaryIO:
         """Create the directory and the temporary file, and clear what killed runs left behind."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(self.path)
+        sweep(self.path)
         self.stream = self.temporary.open("wb")
         return self.stream
 
@@ -47,7 +49,7 @@ class PendingFile:
         self.temporary.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
+def sweep(path: Path) -> None:
     """Remove temporary files of `path` whose writer is gone: killed jobs leave gigabytes."""
     host = socket.gethostname()
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
@@ -75,6 +77,41 @@ def sync_directory(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def require_space(directory: Path, needed: int) -> None:
+    """Raise CorpusError unless the file system of `directory` has `needed` bytes free.
+
+    The directory may not exist yet. Quotas are not seen.
+    """
+    place = directory.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise CorpusError(f"{directory} needs {needed / 2**30:.2f} GiB and has {free / 2**30:.2f} "
+                          "GiB free. Free some space, or choose another disk.")
+
+
+@contextmanager
+def only_run(directory: Path) -> Iterator[None]:
+    """Hold `directory`, which is created, against a second run at the same time.
+
+    Raises CorpusError if another run holds it. A file system without locks lets everybody in.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            # NFS and Lustre may be mounted without locks; that error is another one.
+            if isinstance(fault, BlockingIOError):
+                raise CorpusError(f"{directory}: another run is at work here. Wait for it, or stop "
+                                  "it.") from fault
+        yield
     finally:
         os.close(handle)
 

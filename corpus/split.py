@@ -3,26 +3,67 @@
 A document is a line. The chunks in order are the input byte for byte, and no chunk is larger than
 another by more than the largest document. That such a cut into consecutive blocks always exists is
 a theorem of Barany and Grinberg ("Block partitions of sequences", Israel J. Math. 206, 2015).
+
+The input is read twice: once for the newlines, which say where to cut, and once by several threads
+for the digests. Hashing is slower than reading, and threads cannot share one SHA-256: so there is
+one a chunk, and none of the whole. A chunk that exists already is compared with its part of the
+input, byte for byte, and kept if it is equal. So a second run writes nothing, a killed one goes on,
+and what changed in the input or in a chunk is made again whatever its size and date say.
 `chunks.json` is written last and marks the work as done.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from corpus.config import Config
 from corpus.errors import CorpusError, Parser, UsageError, run
-from corpus.files import BLOCK, atomic, read_json, size_of, write_json
+from corpus.files import (
+    BLOCK,
+    atomic,
+    only_run,
+    read_json,
+    require_space,
+    size_of,
+    sweep,
+    write_json,
+)
 from corpus.progress import Progress
 
+T = TypeVar("T")
 INDEX = "chunks.json"
+_PLAN = ".chunks.json.plan"  # how many chunks the run was making that has not finished
+_PIECE = 64 * BLOCK  # bytes that the kernel copies in one call
+_THREADS = min(8, os.cpu_count() or 1)
+# The kernel, the file system or a container's filter will not: then the bytes go through here.
+_REFUSED = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The bytes `start` to `end` of the input, the documents `first` to `last`, and their file."""
+
+    file: Path
+    start: int
+    end: int
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.end - self.start
 
 
 def chunk_name(number: int) -> str:
@@ -33,45 +74,61 @@ def chunk_name(number: int) -> str:
 def split(source: Path, directory: Path, count: int) -> dict[str, Any]:
     """Cut `source` into exactly `count` chunks in `directory` and return their index.
 
-    A second call with the same input and count changes nothing. Raises CorpusError where the input
-    is empty or has fewer documents than `count`.
+    Raises CorpusError where the input has fewer documents than `count` or changes meanwhile, and
+    where the disk is too full.
     """
     if count < 1:
         raise CorpusError(f"{count} chunks cannot be made. Ask for one or more.")
-    ends, digest = scan(source)
-    if len(ends) < count:
-        raise CorpusError(f"{source} has {len(ends)} documents, fewer than the {count} chunks "
-                          "asked for. Set corpus.chunks to no more than its documents.")
-    old = read_json(directory / INDEX)
-    if old and _current(old, directory, digest, count):
-        return old
-    _clear(old, directory, count)
-    chunks, copied = _copy(source, directory, ends, cut(ends, count))
-    if copied != digest:
-        raise CorpusError(f"{source} changed while it was being split. Run it again.")
-    index = {"version": 1, "input": {"path": str(source), "bytes": int(ends[-1]), "sha256": digest},
-             "documents": len(ends), "chunks": chunks}
-    write_json(directory / INDEX, index)
+    with source.open("rb") as stream:
+        before = _state(stream)
+        parts = plan(scan(stream), directory, count, source)
+        with only_run(directory):
+            digests = _compare(stream, parts)
+            old = read_json(directory / INDEX)
+            index = _index(source, parts, digests)
+            if old and all(old.get(key) == index[key] for key in index.keys() - {"input"}):
+                (directory / _PLAN).unlink(missing_ok=True)
+                return old
+            _clear(old, parts, digests)
+            write_json(directory / _PLAN, {"chunks": count})
+            digests = _make(stream, parts, digests)
+            if _state(stream) != before:
+                raise _changed(source)
+            index = _index(source, parts, digests)
+            write_json(directory / INDEX, index)
+            (directory / _PLAN).unlink()
     return index
 
 
-def scan(source: Path) -> tuple[NDArray[np.int64], str]:
-    """The byte offset after each document, shape (documents,), and the input's SHA-256.
+def scan(stream: BinaryIO) -> NDArray[np.int64]:
+    """The byte offset after each document, shape (documents,).
 
     Holds 8 bytes a document. A last line without a newline is a document too.
     """
-    digest, parts, offset, last = hashlib.sha256(), [np.zeros(0, np.int64)], 0, b"\n"
-    progress = Progress(source.stat().st_size, "bytes", "reading")
-    with source.open("rb") as stream:
-        while block := stream.read(8 * BLOCK):
-            digest.update(block)
-            newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
-            parts.append(newlines.astype(np.int64) + offset + 1)
-            offset, last = offset + len(block), block[-1:]
-            progress.update(offset)
+    parts, offset, last = [np.zeros(0, np.int64)], 0, b"\n"
+    progress = Progress(os.fstat(stream.fileno()).st_size, "bytes", "reading")
+    while block := stream.read(BLOCK):
+        newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+        parts.append(newlines + (offset + 1))
+        offset, last = offset + len(block), block[-1:]
+        progress.update(offset)
     if last != b"\n":
         parts.append(np.array([offset], np.int64))
-    return np.concatenate(parts), digest.hexdigest()
+    return np.concatenate(parts)
+
+
+def plan(ends: NDArray[np.int64], directory: Path, count: int, source: Path) -> list[Part]:
+    """The `count` parts of `source`, whose documents end at `ends`.
+
+    Raises CorpusError if there are fewer documents than parts.
+    """
+    if len(ends) < count:
+        raise CorpusError(f"{source} has {len(ends)} documents, fewer than the {count} chunks "
+                          "asked for. Set corpus.chunks to no more than its documents.")
+    stops = [0, *cut(ends, count)]
+    offsets = [0, *(int(ends[stop - 1]) for stop in stops[1:])]
+    return [Part(directory / chunk_name(number + 1), *offsets[number : number + 2],
+                 *stops[number : number + 2]) for number in range(count)]
 
 
 def cut(ends: NDArray[np.int64], count: int) -> list[int]:
@@ -116,48 +173,126 @@ def _bounds(
     return bounds
 
 
-def _current(index: dict[str, Any], directory: Path, digest: str, count: int) -> bool:
-    chunks = index.get("chunks", [])
-    return (index.get("version") == 1 and index["input"]["sha256"] == digest
-            and len(chunks) == count
-            and all(size_of(directory / chunk["file"]) == chunk["bytes"] for chunk in chunks))
+def _state(stream: BinaryIO) -> tuple[int, int]:
+    about = os.fstat(stream.fileno())
+    return about.st_size, about.st_mtime_ns
 
 
-def _clear(old: dict[str, Any] | None, directory: Path, count: int) -> None:
-    """Remove chunks that the old index lists and the new one will not, then the old index.
+def _changed(source: Path | str) -> CorpusError:
+    return CorpusError(f"{source} changed while it was being split. Run it again.")
 
-    In this order: a run killed in between still finds in the index what it has to remove.
+
+def _index(source: Path, parts: list[Part], digests: list[str | None]) -> dict[str, Any]:
+    chunks = [{"file": part.file.name, "documents": part.last - part.first, "bytes": part.size,
+               "first_document": part.first, "sha256": digest}
+              for part, digest in zip(parts, digests, strict=True)]
+    return {"version": 2, "input": {"path": str(source), "bytes": parts[-1].end},
+            "documents": parts[-1].last, "chunks": chunks}
+
+
+def _clear(old: dict[str, Any] | None, parts: list[Part], digests: list[str | None]) -> None:
+    """Remove chunks of an older cut that this one does not have, then the old index.
+
+    In this order: a run killed in between still finds what it has to remove. Raises CorpusError
+    before anything is touched if the disk has no room for the chunks to make.
     """
-    names = {chunk_name(number) for number in range(1, count + 1)}
-    for chunk in (old or {}).get("chunks", []):
-        if chunk["file"] not in names and Path(chunk["file"]).name == chunk["file"]:
-            (directory / chunk["file"]).unlink(missing_ok=True)
+    directory, names = parts[0].file.parent, {part.file.name for part in parts}
+    begun = (read_json(directory / _PLAN) or {}).get("chunks", 0)
+    listed = {chunk["file"] for chunk in (old or {}).get("chunks", [])}
+    listed |= {chunk_name(number) for number in range(1, begun + 1)}
+    stale = [directory / name for name in listed - names if Path(name).name == name]
+    missing = [part for part, digest in zip(parts, digests, strict=True) if digest is None]
+    given_back = sum(size_of(file) or 0 for file in (*stale, *(part.file for part in missing)))
+    require_space(directory, sum(part.size for part in missing) - given_back)
+    for file in stale:
+        sweep(file)
+        file.unlink(missing_ok=True)
     (directory / INDEX).unlink(missing_ok=True)
 
 
-def _copy(
-    source: Path, directory: Path, ends: NDArray[np.int64], stops: list[int]
-) -> tuple[list[dict[str, Any]], str]:
-    chunks, first, offset = [], 0, 0
-    whole = hashlib.sha256()
-    progress = Progress(int(ends[-1]), "bytes", "splitting")
-    with source.open("rb") as stream:
-        for number, stop in enumerate(stops, 1):
-            end, start = int(ends[stop - 1]), offset
-            digest = hashlib.sha256()
-            with atomic(directory / chunk_name(number)) as chunk:
-                while offset < end and (block := stream.read(min(BLOCK, end - offset))):
-                    digest.update(block)
-                    whole.update(block)
-                    chunk.write(block)
-                    offset += len(block)
-                    progress.update(offset)
-            chunks.append({"file": chunk_name(number), "documents": stop - first,
-                           "bytes": offset - start, "first_document": first,
-                           "sha256": digest.hexdigest()})
-            first = stop
-    progress.finish(offset)
-    return chunks, whole.hexdigest()
+class _Meter:
+    """Progress of several threads together."""
+
+    def __init__(self, parts: list[Part], label: str) -> None:
+        self._lock, self._done = threading.Lock(), 0
+        self._progress = Progress(sum(part.size for part in parts), "bytes", label)
+
+    def advance(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+            self._progress.update(self._done)
+
+    def finish(self) -> None:
+        self._progress.finish(self._done)
+
+
+def _each(work: Callable[[Part], T], parts: list[Part]) -> list[T]:
+    """`work` of every part, in order, by several threads; the first failure ends it."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(work, parts))
+
+
+def _compare(source: BinaryIO, parts: list[Part]) -> list[str | None]:
+    """The digest of each chunk that exists and is right; None for the others."""
+    meter = _Meter([part for part in parts if size_of(part.file) == part.size], "comparing")
+    return _each(lambda part: _digest(source, part, part.file, meter), parts)
+
+
+def _make(source: BinaryIO, parts: list[Part], digests: list[str | None]) -> list[str | None]:
+    """Write the chunks that have no digest yet; the digests of all."""
+    missing = [part for part, digest in zip(parts, digests, strict=True) if digest is None]
+    meter = _Meter(missing, "splitting")
+
+    def make(part: Part) -> str:
+        with atomic(part.file) as target:
+            _copy(source, part, target)
+            digest = _digest(source, part, Path(target.name), meter)
+            if digest is None:
+                raise _changed(source.name)
+        return digest
+
+    made = iter(_each(make, missing))
+    meter.finish()
+    return [digest or next(made) for digest in digests]
+
+
+def _copy(source: BinaryIO, part: Part, target: BinaryIO) -> None:
+    """Let the kernel copy the part, so that its bytes do not pass through this process."""
+    kernel_copy = getattr(os, "copy_file_range", None)  # Linux has it
+    reader, writer, done = source.fileno(), target.fileno(), 0
+    while done < part.size:
+        moved = 0
+        if kernel_copy:
+            try:
+                moved = kernel_copy(reader, writer, min(_PIECE, part.size - done),
+                                    part.start + done, done)
+            except OSError as fault:
+                if fault.errno not in _REFUSED:
+                    raise
+            if not moved:  # some file systems copy nothing instead of refusing
+                kernel_copy = None
+        if not moved:
+            block = os.pread(reader, min(BLOCK, part.size - done), part.start + done)
+            if not block:
+                raise _changed(source.name)
+            moved = os.pwrite(writer, block, done)
+        done += moved
+
+
+def _digest(source: BinaryIO, part: Part, copy: Path, meter: _Meter) -> str | None:
+    """SHA-256 of the part, or None unless `copy` holds the same bytes."""
+    if size_of(copy) != part.size:
+        return None
+    digest, offset = hashlib.sha256(), part.start
+    with copy.open("rb") as stream:
+        while offset < part.end:
+            block = os.pread(source.fileno(), min(BLOCK, part.end - offset), offset)
+            if not block or stream.read(len(block)) != block:
+                return None
+            digest.update(block)
+            offset += len(block)
+            meter.advance(len(block))
+    return digest.hexdigest()
 
 
 def _main(argv: Sequence[str] | None) -> None:
