@@ -199,4 +199,7 @@ class Crew:
 
     def histogram(self) -> NDArray[np.int64]:
         """How often each id was written, shape (vocab_size,)."""
-        return np.sum([encoder.histogram for encoder in self.encoders], axis=0, dtype=np.int64)
+        total = np.zeros_like(self.encoders[0].histogram)
+        for encoder in self.encoders:
+            total += encoder.histogram
+        return total

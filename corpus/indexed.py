@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.config import Config
 from corpus.errors import CorpusError
 from corpus.files import PendingFile
 
 HEADER = b"MMIDIDX\x00\x00"
 _DTYPES: dict[int, type[np.integer[Any]]] = {
     1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
+_INDEX_BLOCK = 1 << 20  # documents
 _CODES = {kind: code for code, kind in _DTYPES.items()}
 Ids = NDArray[np.integer[Any]]
 
@@ -41,6 +43,16 @@ def bin_path(prefix: Path) -> Path:
 def idx_path(prefix: Path) -> Path:
     """`<prefix>.idx`."""
     return prefix.with_name(prefix.name + ".idx")
+
+
+def set_prefix(config: Config) -> Path:
+    """Where a job's tokens go: `<output_dir>/<arm>/<name>`; its chunks append `_0001` and so on.
+
+    Without an arm the folder is named for the variant.
+    """
+    arm = config.get("job.arm", str, "") or config.parameter("variant.name", str)
+    return (config.path_parameter("preprocess.output_dir") / arm
+            / config.parameter("corpus.name", str))
 
 
 class Writer:
@@ -70,7 +82,7 @@ class Writer:
     def add(self, ids: Ids, lengths: Ids) -> None:
         """Append documents: their `ids` one after another, shape (sum of lengths,)."""
         self._stream.write(np.ascontiguousarray(ids, self.dtype).data)
-        self.lengths.extend(lengths.tolist())
+        self.lengths.frombytes(lengths.astype(np.int32).tobytes())
         self.tokens += len(ids)
 
     def publish(self) -> None:
@@ -79,14 +91,19 @@ class Writer:
         A pair from an earlier run goes first, .idx before .bin: an .idx must never stand beside a
         .bin that it does not describe.
         """
-        lengths = np.frombuffer(self.lengths, np.int32) if self.lengths else np.zeros(0, np.int32)
-        offsets = np.zeros(len(lengths), np.int64)
-        np.cumsum(lengths[:-1], dtype=np.int64, out=offsets[1:])
-        offsets *= np.dtype(self.dtype).itemsize
         self._idx.stream.write(HEADER + struct.pack(
-            "<QBQQ", 1, _CODES[self.dtype], len(lengths), len(lengths) + 1))
-        for part in (lengths, offsets, np.arange(len(lengths) + 1, dtype=np.int64)):
-            self._idx.stream.write(part.tobytes())
+            "<QBQQ", 1, _CODES[self.dtype], len(self.lengths), len(self.lengths) + 1))
+        self._idx.stream.write(self.lengths)
+        # In blocks: all offsets at once would take 8 bytes a document more than the lengths.
+        offset, size = 0, np.dtype(self.dtype).itemsize
+        for start in range(0, len(self.lengths), _INDEX_BLOCK):
+            lengths = np.frombuffer(self.lengths[start : start + _INDEX_BLOCK], np.int32)
+            ends = np.cumsum(lengths, dtype=np.int64) * size + offset
+            self._idx.stream.write((ends - lengths * np.int64(size)).tobytes())
+            offset = int(ends[-1])
+        for start in range(0, len(self.lengths) + 1, _INDEX_BLOCK):
+            stop = min(start + _INDEX_BLOCK, len(self.lengths) + 1)
+            self._idx.stream.write(np.arange(start, stop, dtype=np.int64).tobytes())
         idx_path(self.prefix).unlink(missing_ok=True)
         self._bin.publish()
         self._idx.publish()

@@ -2,11 +2,11 @@
 
 One directory holds both: `$PIPELINE_CACHE_DIR`, or else `pipeline` in `$XDG_CACHE_HOME`, which is
 `~/.cache` where it is not set; where that cannot be written (a container without the user's home),
-`cache` beside the tokenizer's files, which all tasks of a study share; and where that cannot either,
-a temporary directory, for this run. Any number of processes may fill it at once, also over a network
-file system: every file is written under a name of its own and renamed, and its name holds the
-digest of what it was made from, so that whoever comes second writes the same again. It may be
-deleted at any time.
+`cache` beside the tokenizer's files, which all tasks of a study share; and where that cannot
+either, a temporary directory, for this run. Any number of processes may fill it at once, also over
+a network file system: every file is written under a name of its own and renamed, and its name
+holds the digest of what it was made from, so that whoever comes second writes the same again. It
+may be deleted at any time.
 """
 
 from __future__ import annotations

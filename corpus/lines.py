@@ -1,4 +1,4 @@
-"""The lines of a chunk in batches, whatever its size: what is read, hashed and handed to a worker."""
+"""The lines of a chunk in batches: what is read and hashed, and what a worker is given."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def read_batches(path: Path, longest: int, digest: Any) -> Iterator[Batch]:
     A line of more than `longest` bytes comes as `Overlong`; no more than that and a block of the
     file is ever held.
     """
-    first, parts, held, excerpt = 0, [], 0, b""
+    parts: list[bytes] = []
+    first, held, excerpt = 0, 0, b""
     with path.open("rb") as stream:
         while block := stream.read(_BATCH_BYTES):
             digest.update(block)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from corpus.errors import CorpusError, Parser, run
+from corpus.config import Config
+from corpus.errors import CorpusError, Parser, UsageError, run
 from corpus.files import BLOCK, read_json, sha256_value, size_of, write_json
-from corpus.indexed import Reader, Writer, bin_path, idx_path
+from corpus.indexed import Reader, Writer, bin_path, idx_path, set_prefix
 from corpus.progress import Progress
 
 _SUMS = ("documents", "text_bytes", "tokens", "vanilla_tokens", "tokens_with_eod", "attempted",
@@ -81,10 +82,14 @@ def _part(prefix: Path, number: int) -> Path:
 
 def _main(argv: Sequence[str] | None) -> None:
     parser = Parser(prog="corpus.merge", description="Join P_0001 ... into P.bin and P.idx.")
-    parser.add_argument("--prefix", type=Path, required=True, help="P, without a suffix")
+    parser.add_argument("--config", type=Path, help="the job's configuration")
+    parser.add_argument("--prefix", type=Path, help="P, without a suffix")
     flags = parser.parse_args(argv)
-    record = merge(flags.prefix)
-    print(f"{flags.prefix}: {record['documents']} documents, {record['tokens_with_eod']} ids")
+    if (flags.config is None) == (flags.prefix is None):
+        raise UsageError("give --config or --prefix P.")
+    prefix = flags.prefix or set_prefix(Config.load(flags.config))
+    record = merge(prefix)
+    print(f"{prefix}: {record['documents']} documents, {record['tokens_with_eod']} ids")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

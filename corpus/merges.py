@@ -170,9 +170,8 @@ def _read_model(path: Path) -> Merges:
     for rank, token in enumerate(order):
         piece = tokenizer.pieces[token]
         for i in range(1, len(piece)):
-            left, right = ids.get(piece[:i]), ids.get(piece[i:])
-            if left is not None and right is not None:
-                found.append((left, right, rank))
+            if piece[:i] in ids and piece[i:] in ids:
+                found.append((ids[piece[:i]], ids[piece[i:]], rank))
     left, right, ranks = np.array(found, np.int32).reshape(-1, 3).T.copy()
     return Merges(spellings, left, right, ranks, np.array(order, np.int32), atoms, byte_ids, {},
                   mark, tokenizer.prefix_space, slow)

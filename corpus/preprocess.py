@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from corpus.config import Config
 from corpus.encode import Counts, Crew, Recipe, Reject
 from corpus.errors import CorpusError, Parser, UsageError, run
 from corpus.files import PendingFile, read_json, sha256_value, size_of, write_json
-from corpus.indexed import Writer, bin_path, dtype_for, idx_path
+from corpus.indexed import Writer, bin_path, dtype_for, idx_path, set_prefix
 from corpus.jit import cache_directory
 from corpus.lines import read_batches
 from corpus.progress import Progress
@@ -33,6 +34,7 @@ from corpus.split import INDEX
 from corpus.tokenizer import RECORD, prepare_once, request_of
 from corpus.vocabulary import load
 
+_log = logging.getLogger(__name__)
 _LINE_BYTES = 1 << 24  # a line may have, where the study does not say
 _FORMAT = 2  # raised when the same input gives other ids
 
@@ -55,10 +57,9 @@ class Task(msgspec.Struct, frozen=True):
 
 
 def output_prefix(config: Config, number: int) -> Path:
-    """`<output_dir>/<arm>/<name>_0001`; without an arm its folder is named for the variant."""
-    arm = config.get("job.arm", str, "") or config.parameter("variant.name", str)
-    name = config.parameter("corpus.name", str)
-    return config.path_parameter("preprocess.output_dir") / arm / f"{name}_{number:04d}"
+    """`set_prefix` with the task's number: `<output_dir>/<arm>/<name>_0001`."""
+    prefix = set_prefix(config)
+    return prefix.with_name(f"{prefix.name}_{number:04d}")
 
 
 def read_task(config: Config, number: int) -> Task:
@@ -105,6 +106,9 @@ def preprocess(task: Task, workers: int = 1) -> dict[str, Any]:
     lines is above `max_reject_share`; then nothing stands under a final name.
     """
     vocabulary = load(task.tokenizer, cache_directory(task.tokenizer), task.tokenizer_digest)
+    if vocabulary.about.slow:
+        _log.warning("%s is encoded by its own library, some twenty times slower: %s",
+                     vocabulary.path, vocabulary.about.slow)
     crew = Crew(task.recipe, vocabulary, workers)
     variant = {"name": task.recipe.variant["name"]} | crew.encoders[0].variant.describe()
     digest = _input_digest(task, variant)
@@ -174,7 +178,8 @@ def _input_digest(task: Task, variant: dict[str, Any]) -> str:
     return sha256_value({
         "format": _FORMAT, "chunk": task.chunk_sha256, "first_document": recipe.first_document,
         "tokenizer": task.tokenizer_digest, "vocab_size": recipe.vocab_size, "eod": recipe.eod,
-        "variant": variant, "seed": recipe.seed, "max_reject_share": task.max_reject_share, "max_line_bytes": task.max_line_bytes})
+        "variant": variant, "seed": recipe.seed, "max_reject_share": task.max_reject_share,
+        "max_line_bytes": task.max_line_bytes})
 
 
 def _whole(prefix: Path, record: dict[str, Any]) -> bool:

@@ -79,7 +79,8 @@ def prepare(request: Request) -> dict[str, Any]:
               "eod_piece": tokenizer.id_to_piece(request.eod)}
     write_json(record_path, record)
     # The tables, before twenty tasks want them at once.
-    vocabulary.load(request.directory, cache_directory(request.directory), record["digest"])
+    vocabulary.load(request.directory, cache_directory(request.directory),
+                    files[tokenizer.path.name])
     return record
 
 

@@ -91,7 +91,8 @@ def load_path(directory: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer.model"):
         if (directory / name).is_file():
             return directory / name
-    raise CorpusError(f"{directory / 'tokenizer.json'}: no such file. Run the tokenizer stage first.")
+    raise CorpusError(f"{directory / 'tokenizer.json'}: no such file. Run the tokenizer stage "
+                      "first.")
 
 
 def build(path: Path) -> Vocabulary:
@@ -105,7 +106,7 @@ def build(path: Path) -> Vocabulary:
     if about.slow or not (fault := _differs(vocabulary, library)):
         return vocabulary
     slow = f"the kernels and the library disagree on {fault!r}"
-    return msgspec.structs.replace(vocabulary, about=msgspec.structs.replace(about, slow=slow))
+    return Vocabulary(msgspec.structs.replace(about, slow=slow), tables, path)
 
 
 def tabulate(merges: Merges) -> dict[str, NDArray[Any]]:
@@ -132,7 +133,8 @@ def tabulate(merges: Merges) -> dict[str, NDArray[Any]]:
         "merged": merges.results,
         "piece_starts": np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
         "piece_bytes": np.frombuffer(b"".join(merges.spellings), np.uint8).copy(),
-        "atoms": atoms, "stable": np.zeros(size, np.uint8), **_splits(merges, atoms), **_trie(merges), **_places(merges),
+        "atoms": atoms, "stable": np.zeros(size, np.uint8),
+        **_splits(merges, atoms), **_trie(merges), **_places(merges),
     }
 
 
@@ -261,9 +263,9 @@ def _differs(vocabulary: Vocabulary, library: Tokenizer) -> str:
 
 
 def _probes(vocabulary: Vocabulary) -> Iterator[str]:
-    yield from ("a", " ", "  a  b ", "\n\n\n a\t\tb\r\n", "▁", "a▁ ▁▁b", "x> </y>", "漢字 😀é\u0301",
-                "<eos> <s></s><0x0A>[UNK]", "\x01\x7f\u2028\ufeff", "aaaa" * 300, "ab " * 300,
-                "Nagsásalitâ, 1,234.50%!?", "́́", "=" * 70)
+    yield from ("a", " ", "  a  b ", "\n\n\n a\t\tb\r\n", "▁", "a▁ ▁▁b", "x> </y>",
+                "漢字 😀é\u0301", "<eos> <s></s><0x0A>[UNK]", "\x01\x7f\u2028\ufeff", "aaaa" * 300,
+                "ab " * 300, "Nagsásalitâ, 1,234.50%!?", "́́", "=" * 70)
     random, spell = Random(0), vocabulary.spelling
     size = len(vocabulary.tables.atoms)
     for _ in range(400):

@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
          "--workers", "${preprocess.workers}"),
         ("corpus", "tokenizer", "preprocess", "variant"),
     ),
+    "merge": Kind(("python", "-m", "corpus.merge", *CONFIG), ("corpus", "preprocess", "variant")),
     "train": Kind(
         ("python", "training/${train.backend}/run_cpt.py", *CONFIG,
          "--data-path", "${train.data_path}", "--checkpoint-dir", "${train.checkpoint_dir}",

@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from corpus.kernels.bpe import merge_word, tokens_of
 from corpus.kernels.draws import Draws, below, happens, next32, restart
@@ -29,8 +30,10 @@ from corpus.kernels.tables import (
     kernel,
 )
 
-LONGEST_FORM = 31  # bytes; a mask has a bit for each length
-_PLAIN = (1 << 32) - 1
+Masks = NDArray[np.uint32]
+LONGEST_FORM = 15  # bytes; a mask has a bit for each length
+MARKED = 16  # the bits of forms with a space mark stand this much higher
+_PLAIN = (2 << LONGEST_FORM) - 2
 
 
 class Rules(NamedTuple):
@@ -45,7 +48,7 @@ class Rules(NamedTuple):
     affix_tokens: Bytes  # (V,): 1 for an affix token
     byte_class: Bytes  # (256,): class of a byte, 0 for bytes that no form holds
     trie: Ints  # (F * K,): next node, 0 for none
-    ends: Words  # (F,): bits as in a mask, for the form that ends here
+    ends: Masks  # (F,): bits as in `Room.forms`, for the form that ends here
     classes: int  # K
 
 
@@ -54,8 +57,8 @@ class Room(NamedTuple):
 
     text: Bytes
     tokens: Ints
-    forms: Words  # bit L: a form of L bytes begins here; bit 32 + L: one that has a space mark
-    repeats: Bytes  # bytes of the first of two equal pairs of characters that begin here, or 0
+    forms: Masks  # bit L: a form of L bytes begins here; bit 16 + L: one that has a space mark;
+    # bit 0: two characters begin here that stand twice in a row
     old: Ints
     new: Ints
     after: Ints
@@ -66,8 +69,8 @@ def new_room(longest: int, expand_prop: float) -> Room:
     """Arrays for documents whose spellings have up to `longest` bytes."""
     size = longest + 32
     ids = size + math.floor(expand_prop * size)
-    return Room(np.empty(size, np.uint8), np.empty(size, np.int32), np.empty(size, np.uint64),
-                np.empty(size, np.uint8), np.empty(ids, np.int32), np.empty(ids, np.int32),
+    return Room(np.empty(size, np.uint8), np.empty(size, np.int32), np.empty(size, np.uint32),
+                np.empty(ids, np.int32), np.empty(ids, np.int32),
                 np.empty(ids, np.int32), np.empty(16, np.int64))
 
 
@@ -113,11 +116,34 @@ def _character(first: int) -> int:
 
 
 @inline
+def _pair(text: Bytes, at: int) -> int:
+    """Bytes of the two characters that begin at `at`."""
+    first = _character(text[at])
+    return first + _character(text[at + first])
+
+
+@inline
+def _repeats(text: Bytes, at: int, size: int) -> bool:
+    """Whether the two characters at `at` stand there twice."""
+    if text[at] < 0x80 and text[at + 1] < 0x80:
+        return at + 3 < size and text[at] == text[at + 2] and text[at + 1] == text[at + 3]
+    if 0x80 <= text[at] < 0xC0 or at + _character(text[at]) >= size:  # within the last character
+        return False
+    pair = _pair(text, at)
+    if at + 2 * pair > size:
+        return False
+    for k in range(pair):
+        if text[at + k] != text[at + pair + k]:
+            return False
+    return True
+
+
+@inline
 def _mark_places(rules: Rules, room: Room, size: int) -> None:
-    """Fill `forms` and `repeats` for the whole document."""
+    """Fill `forms` for the whole document."""
     text = room.text
     for i in range(size):
-        mask, node, at = np.uint64(0), 0, i
+        mask, node, at = np.uint32(0), 0, i
         while at < size:
             kind = rules.byte_class[text[at]]
             if kind == 0:
@@ -127,53 +153,30 @@ def _mark_places(rules: Rules, room: Room, size: int) -> None:
                 break
             mask |= rules.ends[node]
             at += 1
-        room.forms[i] = mask
-        room.repeats[i] = 0
-        first = text[i]
-        if first < 0x80 and text[i + 1] < 0x80:
-            if i + 3 < size and first == text[i + 2] and text[i + 1] == text[i + 3]:
-                room.repeats[i] = 2
-            continue
-        if 0x80 <= first < 0xC0:  # within a character
-            continue
-        pair = _character(first)
-        if i + pair >= size:
-            continue
-        pair += _character(text[i + pair])
-        if i + 2 * pair > size:
-            continue
-        equal = True
-        for k in range(pair):
-            if text[i + k] != text[i + pair + k]:
-                equal = False
-                break
-        if equal:
-            room.repeats[i] = pair
+        room.forms[i] = mask | np.uint32(_repeats(text, i, size))
 
 
 @inline
-def _ones(bits: np.uint64) -> int:
+def _ones(bits: int) -> int:
     count = 0
     while bits:
-        bits &= bits - np.uint64(1)
+        bits &= bits - 1
         count += 1
     return count
 
 
 @inline
-def _within(mask: np.uint64, bytes_left: int) -> np.uint64:
-    """The plain half of a mask, without forms longer than `bytes_left`."""
-    if bytes_left >= LONGEST_FORM:
-        return mask & np.uint64(_PLAIN)
-    return mask & np.uint64((1 << (bytes_left + 1)) - 1)
+def _within(mask: int, bytes_left: int) -> int:
+    """The lower half of a mask, without forms longer than `bytes_left`."""
+    return mask & _PLAIN & ((2 << min(bytes_left, LONGEST_FORM)) - 1)
 
 
 @inline
 def _overlap(room: Room, start: int, stop: int) -> bool:
     """Whether two forms within text[start:stop] begin at one place."""
     for i in range(start, stop):
-        mask = _within(room.forms[i], stop - i)
-        if mask & (mask - np.uint64(1)):
+        mask = _within(np.int64(room.forms[i]), stop - i)
+        if mask & (mask - 1):
             return True
     return False
 
@@ -224,23 +227,24 @@ def _pick_form(rules: Rules, room: Room, start: int, stop: int, draws: Draws) ->
     """Step 4: where the chosen form begins and ends; (start, start) for none."""
     plain = marked = 0
     for i in range(start, stop):
-        if room.forms[i]:
-            plain += _ones(_within(room.forms[i], stop - i))
-            marked += _ones(_within(room.forms[i] >> np.uint64(32), stop - i))
+        mask = np.int64(room.forms[i])
+        if mask > 1:
+            plain += _ones(_within(mask, stop - i))
+            marked += _ones(_within(mask >> MARKED, stop - i))
     if plain == 0 or not happens(draws, rules.awareness):
         return start, start
-    shift = np.uint64(32) if marked else np.uint64(0)
+    shift = MARKED if marked else 0
     left = below(draws, marked if marked else plain)
     for i in range(start, stop):
-        mask = _within(room.forms[i] >> shift, stop - i)
+        mask = _within(np.int64(room.forms[i]) >> shift, stop - i)
         while mask:
             if left == 0:
                 length = 0
-                while mask & np.uint64(1) == 0:
-                    mask >>= np.uint64(1)
+                while mask & 1 == 0:
+                    mask >>= 1
                     length += 1
                 return i, i + length
-            mask &= mask - np.uint64(1)
+            mask &= mask - 1
             left -= 1
     return start, start
 
@@ -259,14 +263,15 @@ def _cuts(rules: Rules, room: Room, start: int, stop: int, draws: Draws) -> int:
         cuts[count] = part
         count += 1
         for i in range(part, after):
-            pair = np.int64(room.repeats[i])
-            if pair and i + 2 * pair <= after:
-                if i > part:
-                    cuts[count] = i
+            if room.forms[i] & np.uint32(1):
+                pair = _pair(room.text, i)
+                if i + 2 * pair <= after:
+                    if i > part:
+                        cuts[count] = i
+                        count += 1
+                    cuts[count] = i + pair
                     count += 1
-                cuts[count] = i + pair
-                count += 1
-                break
+                    break
         part = after
     cuts[count] = stop
     return count
@@ -293,11 +298,20 @@ def _stays(tables: Tables, scratch: Scratch, room: Room, left: int, right: int, 
 
 
 @inline
-def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, token: int,
-          begin: int, at: int) -> int:
+def _token_end(room: Room, at: int, last: int) -> int:
+    """Where the token ends that begins at byte `at`; `last` ends one."""
+    at += 1
+    while at < last and room.tokens[at] < 0:
+        at += 1
+    return at
+
+
+@inline
+def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, begin: int,
+          last: int, at: int) -> int:
     """Step 6 for the part text[start:stop]: ids to room.new[at:]; returns where they end.
 
-    `token` begins at byte `begin`, at or before `start`. Whole tokens of the part are kept, what is
+    A token begins at byte `begin`, at or before `start`, and one ends at `last`. Whole tokens of the part are kept, what is
     left of tokens that were cut is tokenised by itself; and where at every joint the two tokens
     would stay as they are, the whole is what byte-pair encoding makes of the part. (Were there a
     merge across a joint, take the first: all merges before it lie within tokens, so it would happen
@@ -305,19 +319,17 @@ def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, t
     """
     first, sound, i = at, True, start
     while i < stop:
-        end = begin + tables.piece_starts[token + 1] - tables.piece_starts[token]
+        end = _token_end(room, begin, last)
         joint = at
         if i == begin and end <= stop:
-            room.new[at] = token
+            room.new[at] = room.tokens[i]
+            sound &= tables.stable[room.tokens[i]] != 0
             at += 1
-            sound &= tables.stable[token] != 0
         else:
             at = tokens_of(tables, scratch, room.text, i, min(end, stop), room.new, at)
         if sound and joint > first:
             sound = _stays(tables, scratch, room, room.new[joint - 1], room.new[joint], i)
         i = begin = end
-        if i < stop:
-            token = room.tokens[i]
     return at if sound else merge_word(tables, scratch, room.text, start, stop, room.new, first)
 
 
@@ -330,9 +342,9 @@ def _contract(tables: Tables, rules: Rules, scratch: Scratch, room: Room, start:
     made, begin = 0, start
     for part in range(parts):
         first = room.cuts[part]
-        while begin + starts[tokens[begin] + 1] - starts[tokens[begin]] <= first:
-            begin += starts[tokens[begin] + 1] - starts[tokens[begin]]
-        made = _join(tables, scratch, room, first, room.cuts[part + 1], tokens[begin], begin, made)
+        while _token_end(room, begin, stop) <= first:
+            begin = _token_end(room, begin, stop)
+        made = _join(tables, scratch, room, first, room.cuts[part + 1], begin, stop, made)
     changed, before, at = False, 0, start
     for i in range(start, stop):
         before += tokens[i] >= 0
@@ -353,7 +365,7 @@ def _contract(tables: Tables, rules: Rules, scratch: Scratch, room: Room, start:
 
 @kernel
 def patok_documents(tables: Tables, rules: Rules, scratch: Scratch, ids: Ints, bounds: Longs,
-                    documents: Longs, draws: Draws, room: Room,
+                    documents: Words, draws: Draws, room: Room,
                     out: Ints, out_bounds: Longs) -> tuple[int, int, int, int]:
     """Contract and expand every document: expansions attempted and achieved, then contractions.
 

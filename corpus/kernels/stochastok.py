@@ -1,12 +1,11 @@
-"""The loop of corpus.variants.stochastok: split tokens at uniform places of the growing sequence."""
+"""The loop of corpus.variants.stochastok: tokens are split at uniform places, as they grow."""
 
 from __future__ import annotations
 
 import math
 
-
 from corpus.kernels.draws import Draws, below, restart
-from corpus.kernels.tables import Bytes, Ints, Longs, Tables, inline, kernel
+from corpus.kernels.tables import Bytes, Ints, Longs, Tables, Words, inline, kernel
 
 REDRAWS = 100
 
@@ -42,8 +41,6 @@ def split_randomly(tables: Tables, spared: Bytes, ids: Ints, count: int, attempt
         after[slots] = after[slot]
         after[slot] = slots
         slots += 1
-    # The first chain ends at the slot whose successor is `last`, which no slot of its own has: new
-    # slots begin there too, so the walk counts instead.
     slot = 0
     for i in range(slots):
         out[at + i] = ids[slot]
@@ -52,7 +49,7 @@ def split_randomly(tables: Tables, spared: Bytes, ids: Ints, count: int, attempt
 
 
 @kernel
-def stochastok_documents(tables: Tables, ids: Ints, bounds: Longs, documents: Longs, draws: Draws,
+def stochastok_documents(tables: Tables, ids: Ints, bounds: Longs, documents: Words, draws: Draws,
                          expand_prop: float, work: Ints, after: Ints, out: Ints,
                          out_bounds: Longs) -> tuple[int, int]:
     """Split tokens of every document; attempts made and achieved.
@@ -68,8 +65,8 @@ def stochastok_documents(tables: Tables, ids: Ints, bounds: Longs, documents: Lo
             work[i] = ids[bounds[d] + i]
         restart(draws, documents[d])
         attempts = math.floor(expand_prop * count)
-        end, changed = split_randomly(tables, work[:0], work, count, attempts, draws, after, out,
-                                      out_bounds[d])
+        end, changed = split_randomly(tables, tables.mark[:0], work, count, attempts, draws, after,
+                                      out, out_bounds[d])
         out_bounds[d + 1] = end
         attempted += attempts
         achieved += changed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from llvmlite import ir
@@ -15,10 +16,22 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-# Without numba's reference counts: handing `Tables` on would count some twenty arrays each time,
-# which takes longer than most of these functions. So no kernel makes an array; it is given all.
-kernel = njit(cache=True, nogil=True, _nrt=False)
-inline = njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function`, to run without Python's lock and without numba's reference counts.
+
+    Handing `Tables` on would count some twenty arrays each time, which takes longer than most of
+    these functions. So no kernel makes an array; it is given all.
+    """
+    return cast(Function, njit(cache=True, nogil=True, _nrt=False)(function))
+
+
+def inline(function: Function) -> Function:
+    """`kernel`, for a function that becomes part of those that call it."""
+    return cast(Function, njit(cache=True, nogil=True, _nrt=False, forceinline=True)(function))
+
 
 SPACE = 0x20  # how a spelling writes the tokenizer's space mark, in one byte
 NO_RANK = 0xFFFFFF
@@ -74,10 +87,10 @@ def new_scratch(longest: int = 1 << 10) -> Scratch:
     """Working memory for words of up to `longest` bytes: 8 MiB, and 41 bytes a byte where used."""
     lines = np.zeros((LINE << MEMORY_BITS) + LINE, np.uint64)
     at = (-lines.ctypes.data // 8) % LINE  # entries begin where cache lines do
-    memory = lines[at : at + (LINE << MEMORY_BITS)]
-    return grow(Scratch(memory, np.full(1 << FRONT_BITS, np.iinfo(np.uint64).max, np.uint64),
-                        np.full(1 << JOINT_BITS, np.iinfo(np.uint64).max, np.uint64),
-                        *[np.empty(0, np.int32)] * 4, np.empty(0, np.uint8),
+    ones = np.uint64(0xFFFFFFFFFFFFFFFF)
+    small, nothing = np.empty(0, np.int32), np.empty(0, np.uint8)
+    return grow(Scratch(lines[at : at + (LINE << MEMORY_BITS)], np.full(1 << FRONT_BITS, ones),
+                        np.full(1 << JOINT_BITS, ones), small, small, small, small, nothing,
                         np.empty(0, np.int64)), longest)
 
 
@@ -85,9 +98,10 @@ def grow(scratch: Scratch, longest: int) -> Scratch:
     """The same memory with room for words of up to `longest` bytes."""
     if len(scratch.spelled) >= longest:
         return scratch
-    return Scratch(scratch.memory, scratch.front, scratch.joints,
-                   *(np.empty(longest, np.int32) for _ in range(4)), np.empty(longest, np.uint8),
-                   np.empty(3 * longest, np.int64))
+    symbols, ranks, after, before = np.empty((4, longest), np.int32)
+    return scratch._replace(symbols=symbols, ranks=ranks, after=after, before=before,
+                            spelled=np.empty(longest, np.uint8),
+                            heap=np.empty(3 * longest, np.int64))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -85,6 +85,7 @@ class Patok(Variant):
 
     def __init__(self, parameters: Parameters, vocabulary: Vocabulary, seed: int) -> None:
         from corpus.kernels.draws import new_draws
+        from corpus.kernels.patok import new_room
         from corpus.kernels.tables import new_scratch
 
         super().__init__(parameters, vocabulary, seed)
@@ -92,7 +93,8 @@ class Patok(Variant):
         require_splits(vocabulary)
         self.forms = affix_forms(Path(parameters.affix_dir), vocabulary.about.mark)
         self.rules = _rules(parameters, self.forms, vocabulary)
-        self._draws, self._scratch, self._room = new_draws(seed), new_scratch(), None
+        self._draws, self._scratch = new_draws(seed), new_scratch()
+        self._room = new_room(1 << 12, parameters.expand_prop)
 
     def describe(self) -> dict[str, Any]:
         described = super().describe() | {"affixes": sha256_value(sorted(self.forms))}
@@ -105,7 +107,7 @@ class Patok(Variant):
 
         (ids, bounds, numbers), tables = documents, self.vocabulary.tables
         longest, total = patok.longest_spelling(tables, ids, bounds)
-        if self._room is None or len(self._room.text) < longest + 32:
+        if len(self._room.text) < longest + 32:
             self._room = patok.new_room(longest, self.rules.expand_prop)
         self._scratch = grow(self._scratch, longest)
         out = np.empty(grown(total, self.rules.expand_prop), np.int32)
@@ -119,7 +121,7 @@ class Patok(Variant):
 
 def _rules(parameters: PatokParameters, forms: frozenset[str], vocabulary: Vocabulary) -> Any:
     """The `corpus.kernels.patok.Rules` of these parameters."""
-    from corpus.kernels.patok import LONGEST_FORM, Rules
+    from corpus.kernels.patok import LONGEST_FORM, MARKED, Rules
 
     mark = vocabulary.about.mark
     spelled = {(form.replace(mark, " ") if mark else form).encode(): form for form in forms}
@@ -127,7 +129,8 @@ def _rules(parameters: PatokParameters, forms: frozenset[str], vocabulary: Vocab
         raise CorpusError(f"{parameters.affix_dir}: the affix {spelled[too_long[0]]!r} has "
                           f"{len(too_long[0])} bytes, more than {LONGEST_FORM}. Correct the list.")
     kinds = {byte: kind for kind, byte in enumerate(sorted(set(b"".join(spelled))), 1)}
-    width, nodes, ends = len(kinds) + 1, [{}], [0]
+    width, ends = len(kinds) + 1, [0]
+    nodes: list[dict[int, int]] = [{}]
     for form in spelled:
         node = 0
         for byte in form:
@@ -136,7 +139,7 @@ def _rules(parameters: PatokParameters, forms: frozenset[str], vocabulary: Vocab
                 nodes.append({})
                 ends.append(0)
             node = nodes[node][kinds[byte]]
-        ends[node] = 1 << len(form) | (1 << 32 + len(form) if b" " in form and mark else 0)
+        ends[node] = 1 << len(form) | (1 << MARKED + len(form) if b" " in form and mark else 0)
     trie = np.zeros((len(nodes), width), np.int32)
     for node, children in enumerate(nodes):
         for kind, child in children.items():
@@ -148,7 +151,7 @@ def _rules(parameters: PatokParameters, forms: frozenset[str], vocabulary: Vocab
                  np.array(parameters.num_toks_to_cont, np.int64),
                  np.array(list(accumulate(parameters.contract_prob)), np.float64),
                  vocabulary.find(set(spelled)), byte_class, trie.ravel(),
-                 np.array(ends, np.uint64), width)
+                 np.array(ends, np.uint32), width)
 
 
 def affix_forms(directory: Path, space: str) -> frozenset[str]:

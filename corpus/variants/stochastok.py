@@ -53,7 +53,8 @@ class Stochastok(Variant):
         ids, bounds, numbers = documents
         longest = grown(int(np.diff(bounds).max(initial=0)), self.expand_prop)
         work, after = np.empty(longest, np.int32), np.empty(longest, np.int32)
-        out, out_bounds = np.empty(grown(len(ids), self.expand_prop), np.int32), np.empty_like(bounds)
+        out = np.empty(grown(len(ids), self.expand_prop), np.int32)
+        out_bounds = np.empty_like(bounds)
         attempted, achieved = stochastok_documents(
             self.vocabulary.tables, ids, bounds, numbers, self._draws, self.expand_prop, work,
             after, out, out_bounds)
@@ -68,6 +69,6 @@ def grown(count: int, expand_prop: float) -> int:
 def require_splits(vocabulary: Vocabulary) -> None:
     """Raise CorpusError if no token can be split at all."""
     if not len(vocabulary.tables.split_left):
-        raise CorpusError(f"{vocabulary.path} has no token that can be split into two"
-                          f"{': ' + vocabulary.about.slow if vocabulary.about.slow else ''}. Choose "
-                          "another tokenizer.source.")
+        reason = f" ({vocabulary.about.slow})" if vocabulary.about.slow else ""
+        raise CorpusError(f"{vocabulary.path} has no token that can be split into two{reason}. "
+                          "Choose another tokenizer.source.")

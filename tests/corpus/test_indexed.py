@@ -41,6 +41,16 @@ def test_round_trip(
     assert reader.documents.tolist() == list(range(len(documents) + 1))
 
 
+def test_the_index_is_written_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [[n] * (n + 1) for n in range(7)]
+    write(tmp_path / "whole", documents, np.int32)
+    monkeypatch.setattr("corpus.indexed._INDEX_BLOCK", 3)
+    write(tmp_path / "blocks", documents, np.int32)
+    assert idx_path(tmp_path / "blocks").read_bytes() == idx_path(tmp_path / "whole").read_bytes()
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_megatron_reads_and_writes_the_same(tmp_path: Path, dtype: type) -> None:
