@@ -534,6 +534,90 @@ def cancel(context: Context, jobs: tuple[str, ...], everything: bool, dry_run: b
     status_view.outcomes(done, nothing="Nothing is queued or running.")
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PREFIX]... [OPTION]...")
+@_variants
+@run_options
+def inspect(context: Context, variants: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    """Look at preprocessed data: figures, documents with their token boundaries, morphology.
+
+    PREFIX is a chunk (.../seapile_0001), a merged set, or a set of chunks (.../seapile). In its
+    place --variant names an arm of the study. docs/inspect.md explains every figure.
+
+    \b
+    More options:
+      --compare         two sets: the same text? which boundaries differ? (1 where texts differ)
+      --morphology      agreement of token and morpheme boundaries, affixes that are tokens
+      --tokenizer DIR   the set's tokenizer, if it is not found; alone, with --morphology
+      --sample N        documents to show, default 3; --seed S chooses others
+      --document I      show all of one document, counted from 0
+      --lexicon FILE    annotated words; --affixes DIR, lists of affixes
+      --json            print JSON
+
+    \b
+    Example:
+      pipeline inspect --profile demo --variant patok
+      pipeline inspect data/processed/patok/seapile_0001 --document 17
+      pipeline inspect --compare data/processed/vanilla/seapile data/processed/patok/seapile
+      pipeline inspect --compare --profile demo --variant vanilla --variant patok
+      pipeline inspect --morphology --tokenizer data/tokenizer
+    """
+    words = [word for job in _preprocessing(context, variants) for word in _dataset(context, job)]
+    sys.exit(_run_corpus("corpus.inspect", [*words, *arguments]))
+
+
+def _preprocessing(context: Context, variants: tuple[str, ...]) -> list[Job]:
+    """The jobs that write the named arms' data, in the order of the names."""
+    if not variants:
+        return []
+    from pipeline import plan, site, study
+
+    # Where data lie does not depend on a machine's size: no site need be chosen.
+    local = context.chosen_site() == "local"
+    made = plan.make(
+        study.load(context.study_path, context.profiles, context.sets),
+        site.reference(context.root) if local else context.site(),
+    )
+    jobs = {job.arm: job for job in made.jobs if job.kind == "preprocess"}
+    arms = [made.study.arm_id(name) for name in variants]
+    if lacking := [arm for arm in arms if arm not in jobs]:
+        raise StateError(f"{', '.join(lacking)}: no preprocess stage. Give the data's prefix")
+    return [jobs[arm] for arm in arms]
+
+
+def _dataset(context: Context, job: Job) -> tuple[str, ...]:
+    """What tells `corpus.inspect` of the data that a job writes; later words take precedence."""
+    from pipeline.job import host_path
+
+    parameters = job.config["parameters"]
+    output, tokenizer = (
+        _relative(context.root / host_path(job, path))
+        for path in (parameters["preprocess"]["output_dir"], parameters["tokenizer"]["path"])
+    )
+    prefix = output / job.arm / parameters["corpus"]["name"]
+    return str(prefix), "--tokenizer", str(tokenizer)
+
+
+def _run_corpus(module: str, arguments: list[str]) -> int:
+    """Run a program of `corpus` and return its exit code.
+
+    A process of its own: this package starts at once and never needs numpy.
+    """
+    from importlib.util import find_spec
+
+    if lacking := [name for name in ("numpy", "tokenizers") if find_spec(name) is None]:
+        raise StateError(
+            f"{sys.executable} has no {' and no '.join(lacking)}. "
+            "Run: pip install 'pipeline-studies[corpus]'"
+        )
+    import subprocess
+
+    project = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (project, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}).returncode
+
+
 @cli.command()
 @run_options
 def repair(context: Context) -> None:

@@ -38,7 +38,7 @@ def test_each_help_teaches_with_an_example(command: str) -> None:
 def test_the_plans_commands_are_all_there() -> None:
     assert set(COMMANDS) >= {
         "plan", "check", "render", "submit", "run", "status", "logs", "why", "resubmit", "cancel",
-        "repair", "doctor", "sites", "completion",
+        "inspect", "repair", "doctor", "sites", "completion",
     }  # fmt: skip
 
 
@@ -115,6 +115,55 @@ def test_help_imports_nothing_but_click() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["a/b", "--sample", "3", "--json"], ["a/b", "--sample", "3", "--json"]),
+        (
+            ["--profile", "demo", "--variant", "baseline", "--document", "7"],
+            ["data/filipino-cpt@demo/processed/vanilla/seapile", "--tokenizer",
+             "data/filipino-cpt@demo/tokenizer", "--document", "7"],
+        ),
+        (
+            ["--compare", "--profile", "demo", "--variant", "patok", "x/y"],
+            ["data/filipino-cpt@demo/processed/patok/seapile", "--tokenizer",
+             "data/filipino-cpt@demo/tokenizer", "--compare", "x/y"],
+        ),
+    ],
+    ids=lambda value: " ".join(value),
+)  # fmt: skip
+def test_inspect_hands_its_words_to_the_corpus_package(
+    words: list[str], given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 65)
+
+    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert invoke("inspect", *words).exit_code == 65
+    assert ran == [[sys.executable, "-m", "corpus.inspect", *given]]
+
+
+def test_inspect_without_the_corpus_extra_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = invoke("inspect", "a/b")
+    assert result.exit_code == 2
+    assert "has no numpy" in result.output and "'pipeline-studies[corpus]'" in result.output
+
+
+def test_inspect_of_a_study_without_preprocessing_says_so() -> None:
+    result = invoke("inspect", "--study", "wiki-curriculum", "--variant", "curriculum")
+    assert result.exit_code == 2
+    assert result.output == "error: curriculum: no preprocess stage. Give the data's prefix\n"
+    result = invoke("inspect", "--variant", "pato")
+    assert result.exit_code == 2 and "did you mean 'patok'" in result.output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
