@@ -140,7 +140,8 @@ class Encoder:
             except RejectedLine as reason:
                 rejects.append(self._reject(number, line, str(reason)))
         ids, bounds = self.texts.encode(texts)
-        cut = self.variant.cut(Documents(ids, bounds, np.array(numbers, np.uint64)))
+        cut = self.variant.cut(Documents(
+            ids, bounds, np.array(numbers, np.uint64), own=not self.texts.vocabulary.about.slow))
         out = self._finish(cut.ids, cut.bounds)
         counts = Counts(len(texts), sum(map(len, texts)), len(cut.ids), len(ids), cut.attempted,
                         cut.achieved, cut.contractions_attempted, cut.contractions_achieved)

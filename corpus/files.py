@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from corpus.errors import CorpusError
+from corpus.errors import CorpusError, require
 
 BLOCK = 1 << 20  # bytes read at once
 _STALE_AFTER = 2 * 86400  # seconds; another host's temporary file is given up after that
@@ -158,6 +158,12 @@ def sha256_file(path: Path) -> str:
         while block := stream.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def new_checksum() -> Any:
+    """XXH3-128, for what guards against accidents: 25 times as fast as SHA-256 where the processor
+    has no instructions for that, and faster than any disk. Raises MissingPackage."""
+    return require("xxhash", "xxhash").xxh3_128()
 
 
 def sha256_value(value: Any) -> str:

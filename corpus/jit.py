@@ -70,4 +70,6 @@ def use(directory: Path) -> None:
     """
     numba = require("numba", "numba")
     if not any(name.startswith("corpus.kernels.") for name in sys.modules):
+        # Most loops run over the few bytes of a word, where vectors only cost.
+        numba.config.LOOP_VECTORIZE = 0
         numba.config.CACHE_DIR = str(directory / f"jit-{_sources_digest()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ def merge(prefix: Path) -> dict[str, Any]:
     first = parts[0][1]
     record = {"version": 1, **{key: first[key] for key in _SAME},
               **{key: sum(part[key] for _, part in parts) for key in _SUMS},
+              "tokenizer": first["tokenizer"],
+              "rejects": dict(sorted(sum((Counter(part["rejects"]) for _, part in parts),
+                                         Counter()).items())),
               "bin_bytes": size_of(bin_path(prefix)), "idx_bytes": size_of(idx_path(prefix)),
               "input_digest": digest}
     write_json(sidecar, record)

@@ -25,7 +25,7 @@ import msgspec
 from corpus.config import Config
 from corpus.encode import Counts, Crew, Recipe, Reject
 from corpus.errors import CorpusError, Parser, UsageError, run
-from corpus.files import PendingFile, read_json, sha256_value, size_of, write_json
+from corpus.files import PendingFile, new_checksum, read_json, sha256_value, size_of, write_json
 from corpus.indexed import Writer, bin_path, dtype_for, idx_path, set_prefix
 from corpus.jit import cache_directory
 from corpus.lines import read_batches
@@ -45,7 +45,7 @@ class Task(msgspec.Struct, frozen=True):
     number: int
     count: int
     chunk: Path
-    chunk_sha256: str
+    chunk_checksum: str
     lines: int
     size: int  # bytes
     prefix: Path
@@ -83,7 +83,7 @@ def read_task(config: Config, number: int) -> Task:
                               "stage again.")
     chunk = chunks[number - 1]
     return Task(
-        number, expected, directory / chunk["file"], chunk["sha256"], chunk["documents"],
+        number, expected, directory / chunk["file"], chunk["xxh3_128"], chunk["documents"],
         chunk["bytes"], output_prefix(config, number), tokenizer,
         record["digest"], config.parameter("preprocess.max_reject_share", float, 0.0),
         config.parameter("preprocess.max_line_bytes", int, _LINE_BYTES),
@@ -138,7 +138,7 @@ def preprocess(task: Task, workers: int = 1) -> dict[str, Any]:
 def _encode_chunk(task: Task, crew: Crew, writer: Writer,
                   rejects_file: PendingFile) -> tuple[Counts, Counter[str]]:
     counts, rejects, first = Counts(), Counter[str](), None
-    digest = hashlib.sha256()
+    digest = new_checksum()
     progress = Progress(task.lines, "documents", f"task {task.number}")
     batches = read_batches(task.chunk, task.max_line_bytes, digest)
     for encoded in crew.encode(batches):
@@ -149,7 +149,7 @@ def _encode_chunk(task: Task, crew: Crew, writer: Writer,
             rejects[reject.reason] += 1
             rejects_file.stream.write(msgspec.json.encode(reject) + b"\n")
         progress.update(counts.documents + rejects.total(), tokens=counts.tokens)
-    if digest.hexdigest() != task.chunk_sha256:
+    if digest.hexdigest() != task.chunk_checksum:
         raise CorpusError(f"{task.chunk} is not the chunk that chunks.json describes. Run the "
                           "split stage again.")
     _accept(task, rejects, first)
@@ -176,7 +176,7 @@ def _histogram_digest(crew: Crew) -> str:
 def _input_digest(task: Task, variant: dict[str, Any]) -> str:
     recipe = task.recipe
     return sha256_value({
-        "format": _FORMAT, "chunk": task.chunk_sha256, "first_document": recipe.first_document,
+        "format": _FORMAT, "chunk": task.chunk_checksum, "first_document": recipe.first_document,
         "tokenizer": task.tokenizer_digest, "vocab_size": recipe.vocab_size, "eod": recipe.eod,
         "variant": variant, "seed": recipe.seed, "max_reject_share": task.max_reject_share,
         "max_line_bytes": task.max_line_bytes})
@@ -199,7 +199,8 @@ def _record(task: Task, counts: Counts, rejects: Counter[str],
         "dtype": writer.dtype.__name__, "eod": task.recipe.eod, "seed": task.recipe.seed,
         "vocab_size": task.recipe.vocab_size,
         "first_document": task.recipe.first_document, "chunk": task.chunk.name,
-        "chunk_sha256": task.chunk_sha256, "tokenizer_digest": task.tokenizer_digest,
+        "chunk_xxh3_128": task.chunk_checksum, "tokenizer": str(task.tokenizer),
+        "tokenizer_digest": task.tokenizer_digest,
         "bin_bytes": size_of(bin_path(task.prefix)), "idx_bytes": size_of(idx_path(task.prefix)),
         "versions": _versions(),
     }

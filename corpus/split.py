@@ -5,8 +5,7 @@ another by more than the largest document. That such a cut into consecutive bloc
 a theorem of Barany and Grinberg ("Block partitions of sequences", Israel J. Math. 206, 2015).
 
 The input is read twice: once for the newlines, which say where to cut, and once by several threads
-for the digests. Hashing is slower than reading, and threads cannot share one SHA-256: so there is
-one a chunk, and none of the whole. A chunk that exists already is compared with its part of the
+for the checksums, one a chunk. A chunk that exists already is compared with its part of the
 input, byte for byte, and kept if it is equal. So a second run writes nothing, a killed one goes on,
 and what changed in the input or in a chunk is made again whatever its size and date say.
 `chunks.json` is written last and marks the work as done.
@@ -15,7 +14,6 @@ and what changed in the input or in a chunk is made again whatever its size and 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import sys
 import threading
@@ -33,6 +31,7 @@ from corpus.errors import CorpusError, Parser, UsageError, run
 from corpus.files import (
     BLOCK,
     atomic,
+    new_checksum,
     only_run,
     read_json,
     require_space,
@@ -184,7 +183,7 @@ def _changed(source: Path | str) -> CorpusError:
 
 def _index(source: Path, parts: list[Part], digests: list[str | None]) -> dict[str, Any]:
     chunks = [{"file": part.file.name, "documents": part.last - part.first, "bytes": part.size,
-               "first_document": part.first, "sha256": digest}
+               "first_document": part.first, "xxh3_128": digest}
               for part, digest in zip(parts, digests, strict=True)]
     return {"version": 2, "input": {"path": str(source), "bytes": parts[-1].end},
             "documents": parts[-1].last, "chunks": chunks}
@@ -280,10 +279,10 @@ def _copy(source: BinaryIO, part: Part, target: BinaryIO) -> None:
 
 
 def _digest(source: BinaryIO, part: Part, copy: Path, meter: _Meter) -> str | None:
-    """SHA-256 of the part, or None unless `copy` holds the same bytes."""
+    """Checksum of the part, or None unless `copy` holds the same bytes."""
     if size_of(copy) != part.size:
         return None
-    digest, offset = hashlib.sha256(), part.start
+    digest, offset = new_checksum(), part.start
     with copy.open("rb") as stream:
         while offset < part.end:
             block = os.pread(source.fileno(), min(BLOCK, part.end - offset), offset)

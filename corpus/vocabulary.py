@@ -10,7 +10,6 @@ hundred hard texts must give the same ids. Where not, `slow` says why.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -26,7 +25,7 @@ from corpus.files import atomic, sha256_file
 from corpus.merges import Merges, read_merges
 from corpus.tokenizers import Tokenizer, load_tokenizer
 
-_VERSION = 1  # raised when the tables of the same file become others
+_VERSION = 2  # raised when the tables of the same file become others
 _MOST_TOKENS, _MOST_RANKS = 1 << 20, (1 << 24) - 1
 _ONES = np.iinfo(np.uint64).max
 
@@ -76,14 +75,14 @@ def load(path: Path, directory: Path, digest: str = "") -> Vocabulary:
     jit.use(directory)
     if path.is_dir():
         path = load_path(path)
-    kept = directory / f"tables-{(digest or sha256_file(path))[:24]}-v{_VERSION}.npz"
-    if not kept.is_file():
+    kept = directory / f"tables-{(digest or sha256_file(path))[:24]}-v{_VERSION}.npy"
+    try:
+        about, arrays = _read(kept)
+    except (OSError, ValueError, msgspec.DecodeError):  # not there, or not whole: made anew
         vocabulary = build(path)
         _keep(vocabulary, kept)
         return vocabulary
-    with np.load(kept) as arrays:
-        about = msgspec.json.decode(arrays["about"].tobytes(), type=About)
-        return Vocabulary(about, _tables({name: arrays[name] for name in arrays.files}), path)
+    return Vocabulary(about, _tables(arrays), path)
 
 
 def load_path(directory: Path) -> Path:
@@ -127,13 +126,15 @@ def tabulate(merges: Merges) -> dict[str, NDArray[Any]]:
     atoms = np.zeros(size, np.uint8)
     atoms[list(merges.atoms)] = 1
     atoms[_unspellable(merges, points)] = 1
+    added = np.zeros(size, np.uint8)
+    added[[token for token in merges.added.values() if token >= 0]] = 1
     return {
         "points": points, "point_ids": ids, "byte_ids": merges.byte_ids,
         "ascii_pairs": _ascii_pairs(merges, points, ids), "pairs": pairs,
         "merged": merges.results,
         "piece_starts": np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
         "piece_bytes": np.frombuffer(b"".join(merges.spellings), np.uint8).copy(),
-        "atoms": atoms, "stable": np.zeros(size, np.uint8),
+        "atoms": atoms, "added": added, "stable": np.zeros(size, np.uint8),
         **_splits(merges, atoms), **_trie(merges), **_places(merges),
     }
 
@@ -156,14 +157,37 @@ def _with_stable(tables: Any) -> Any:
 
 
 def _keep(vocabulary: Vocabulary, path: Path) -> None:
+    """Write all arrays to one file, as numpy's `.npy` one after another from multiples of 64 on."""
     arrays = vocabulary.tables._asdict()
     characters = arrays.pop("characters")
     points = np.flatnonzero(characters >= 0)
     about = np.frombuffer(msgspec.json.encode(vocabulary.about), np.uint8)
-    stream = io.BytesIO()
-    np.savez(stream, points=points, point_ids=characters[points], about=about, **arrays)
     with atomic(path) as file:
-        file.write(stream.getbuffer())
+        for array in (about, points, characters[points], *arrays.values()):
+            np.lib.format.write_array(file, array, (1, 0), allow_pickle=False)
+            file.write(bytes(-file.tell() % 64))
+
+
+def _read(path: Path) -> tuple[About, dict[str, NDArray[Any]]]:
+    """Map what `_keep` wrote. Raises OSError or ValueError where it is missing or not whole."""
+    from corpus.kernels.tables import Tables
+
+    found, at = [], 0
+    with path.open("rb") as file:
+        # Private: to numba, arrays that cannot be written are of another type.
+        data = np.asarray(np.memmap(file, np.uint8, "c"))
+        while at < len(data):
+            file.seek(at)
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            start, size = file.tell(), dtype.itemsize * int(np.prod(shape))
+            found.append(data[start : start + size].view(dtype))
+            at = start + size + -(start + size) % 64
+    names = ("points", "point_ids", *Tables._fields[1:])
+    arrays = dict(zip(names, found[1:], strict=True))
+    # The one that is read at random is copied, to memory that comes in large pages.
+    arrays["pairs"] = np.array(arrays["pairs"])
+    return msgspec.json.decode(found[0].tobytes(), type=About), arrays
 
 
 def _characters(merges: Merges) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -20,6 +20,7 @@ from corpus.kernels.tables import (
     Longs,
     Scratch,
     Tables,
+    Words,
     inline,
     kernel,
     load64,
@@ -29,9 +30,9 @@ from corpus.kernels.tables import (
 _SHORT = 32
 
 
-@inline
-def read_symbols(tables: Tables, text: Bytes, start: int, stop: int, symbols: Ints,
-                 ranks: Ints) -> int:
+@kernel
+def read_symbols(characters: Ints, byte_ids: Ints, ascii_pairs: Ints, text: Bytes, start: int,
+                 stop: int, symbols: Ints, ranks: Ints) -> int:
     """The characters of text[start:stop] as ids, and the rank of each pair of ASCII ones.
 
     A character that the vocabulary lacks becomes its bytes. Ranks not known here are -1. Returns
@@ -43,10 +44,10 @@ def read_symbols(tables: Tables, text: Bytes, start: int, stop: int, symbols: In
     while i < stop:
         first = np.int64(text[i])
         if first < 128:
-            token = tables.characters[first]
+            token = characters[first]
             if token >= 0:
                 if before < 128:
-                    ranks[count - 1] = tables.ascii_pairs[(before << 7) | first]
+                    ranks[count - 1] = ascii_pairs[(before << 7) | first]
                 elif count:
                     ranks[count - 1] = -1
                 symbols[count] = token
@@ -65,7 +66,7 @@ def read_symbols(tables: Tables, text: Bytes, start: int, stop: int, symbols: In
             size = 4
             point = (((first & 0x07) << 18) | ((np.int64(text[i + 1]) & 0x3F) << 12)
                      | ((np.int64(text[i + 2]) & 0x3F) << 6) | (np.int64(text[i + 3]) & 0x3F))
-        token = tables.characters[point]
+        token = characters[point]
         if count:
             ranks[count - 1] = -1
         if token >= 0:
@@ -73,7 +74,7 @@ def read_symbols(tables: Tables, text: Bytes, start: int, stop: int, symbols: In
             count += 1
         else:
             for k in range(size):
-                symbols[count] = tables.byte_ids[text[i + k]]
+                symbols[count] = byte_ids[text[i + k]]
                 ranks[count] = -1
                 count += 1
         before = 128
@@ -81,12 +82,13 @@ def read_symbols(tables: Tables, text: Bytes, start: int, stop: int, symbols: In
     return count
 
 
-@inline
-def merge_short(tables: Tables, scratch: Scratch, symbols: Ints, ranks: Ints, count: int) -> int:
+@kernel
+def merge_short(pairs: Words, merged: Ints, front: Words, symbols: Ints, ranks: Ints,
+                count: int) -> int:
     """Merge `count` symbols in place; returns how many are left."""
     for i in range(count - 1):
         if ranks[i] < 0:
-            ranks[i] = pair_rank(tables, scratch, symbols[i], symbols[i + 1])
+            ranks[i] = pair_rank(pairs, front, symbols[i], symbols[i + 1])
     while True:
         best, at = NO_RANK, -1
         for i in range(count - 1):
@@ -94,15 +96,15 @@ def merge_short(tables: Tables, scratch: Scratch, symbols: Ints, ranks: Ints, co
                 best, at = ranks[i], i
         if at < 0:
             return count
-        symbols[at] = tables.merged[best]
+        symbols[at] = merged[best]
         count -= 1
         for i in range(at + 1, count):
             symbols[i] = symbols[i + 1]
             ranks[i - 1] = ranks[i]
         if at + 1 < count:
-            ranks[at] = pair_rank(tables, scratch, symbols[at], symbols[at + 1])
+            ranks[at] = pair_rank(pairs, front, symbols[at], symbols[at + 1])
         if at:
-            ranks[at - 1] = pair_rank(tables, scratch, symbols[at - 1], symbols[at])
+            ranks[at - 1] = pair_rank(pairs, front, symbols[at - 1], symbols[at])
 
 
 @kernel
@@ -139,18 +141,19 @@ def _pop(heap: Longs, size: int) -> int:
 
 
 @kernel
-def merge_long(tables: Tables, scratch: Scratch, symbols: Ints, count: int) -> int:
+def merge_long(pairs: Words, merged: Ints, scratch: Scratch, count: int) -> int:
     """`merge_short` for any length: a heap of `rank << 32 | place` over a linked list.
 
     An entry is stale when the rank of what now stands at its place is another.
     """
     after, before, heap, ranks = scratch.after, scratch.before, scratch.heap, scratch.ranks
+    front, symbols = scratch.front, scratch.symbols
     size = 0
     for i in range(count):
         after[i], before[i] = i + 1, i - 1
         ranks[i] = NO_RANK
         if i + 1 < count:
-            ranks[i] = pair_rank(tables, scratch, symbols[i], symbols[i + 1])
+            ranks[i] = pair_rank(pairs, front, symbols[i], symbols[i + 1])
             if ranks[i] != NO_RANK:
                 size = _push(heap, size, (np.int64(ranks[i]) << 32) | i)
     while size:
@@ -160,19 +163,19 @@ def merge_long(tables: Tables, scratch: Scratch, symbols: Ints, count: int) -> i
         if ranks[at] != rank:
             continue
         gone = after[at]
-        symbols[at] = tables.merged[rank]
+        symbols[at] = merged[rank]
         ranks[gone] = NO_RANK
         behind = after[gone]
         after[at] = behind
         ranks[at] = NO_RANK
         if behind < count:
             before[behind] = at
-            ranks[at] = pair_rank(tables, scratch, symbols[at], symbols[behind])
+            ranks[at] = pair_rank(pairs, front, symbols[at], symbols[behind])
             if ranks[at] != NO_RANK:
                 size = _push(heap, size, (np.int64(ranks[at]) << 32) | at)
         ahead = before[at]
         if ahead >= 0:
-            ranks[ahead] = pair_rank(tables, scratch, symbols[ahead], symbols[at])
+            ranks[ahead] = pair_rank(pairs, front, symbols[ahead], symbols[at])
             if ranks[ahead] != NO_RANK:
                 size = _push(heap, size, (np.int64(ranks[ahead]) << 32) | ahead)
     kept, at = 0, 0
@@ -188,11 +191,12 @@ def merge_word(tables: Tables, scratch: Scratch, text: Bytes, start: int, stop: 
                at: int) -> int:
     """Write the ids of the spelling text[start:stop] to out[at:]; returns where they end."""
     symbols, ranks = scratch.symbols, scratch.ranks
-    count = read_symbols(tables, text, start, stop, symbols, ranks)
+    count = read_symbols(tables.characters, tables.byte_ids, tables.ascii_pairs, text, start, stop,
+                         symbols, ranks)
     if count <= _SHORT:
-        count = merge_short(tables, scratch, symbols, ranks, count)
+        count = merge_short(tables.pairs, tables.merged, scratch.front, symbols, ranks, count)
     else:
-        count = merge_long(tables, scratch, symbols, count)
+        count = merge_long(tables.pairs, tables.merged, scratch, count)
     for i in range(count):
         out[at + i] = symbols[i]
     return at + count

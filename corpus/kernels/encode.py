@@ -13,23 +13,24 @@ from corpus.kernels.bpe import merge_word, tokens_of
 from corpus.kernels.tables import SPACE, Bytes, Ints, Longs, Scratch, Tables, inline, kernel
 
 
-@inline
-def _added(tables: Tables, text: Bytes, at: int, stop: int) -> tuple[int, int]:
+@kernel
+def _added(child: Ints, sibling: Ints, byte: Bytes, token_of: Ints, text: Bytes, at: int,
+           stop: int) -> tuple[int, int]:
     """The longest added token that begins at `at`: its id as in `trie_token`, and its length."""
     node, token, length, i = 0, -1, 0, at
     while i < stop:
-        node = tables.trie_child[node]
-        while node >= 0 and tables.trie_byte[node] != text[i]:
-            node = tables.trie_next[node]
+        node = child[node]
+        while node >= 0 and byte[node] != text[i]:
+            node = sibling[node]
         if node < 0:
             break
         i += 1
-        if tables.trie_token[node] != -1:
-            token, length = tables.trie_token[node], i - at
+        if token_of[node] != -1:
+            token, length = token_of[node], i - at
     return token, length
 
 
-@inline
+@kernel
 def _is_mark(mark: Bytes, text: Bytes, at: int, stop: int) -> bool:
     if at + mark.size > stop:
         return False
@@ -82,7 +83,8 @@ def encode_documents(tables: Tables, scratch: Scratch, text: Bytes, starts: Long
                     continue
                 size = 1
                 if kind == 2:
-                    token, length = _added(tables, text, i, stop)
+                    token, length = _added(tables.trie_child, tables.trie_next, tables.trie_byte,
+                                           tables.trie_token, text, i, stop)
                     if token >= 0:
                         break
                     if token == -2 or not _is_mark(mark, text, i, stop):

@@ -31,6 +31,12 @@ from corpus.kernels.tables import (
 )
 
 Masks = NDArray[np.uint32]
+# A token of `Room.tokens`: its id, what it is, and how it meets the token before it, where known.
+_ID = (1 << ID_BITS) - 1
+_ATOM, _AFFIX, _UNSTABLE = 1 << ID_BITS, 2 << ID_BITS, 4 << ID_BITS
+_JOINED, _BROKEN = 8 << ID_BITS, 16 << ID_BITS
+_KNOWN = _JOINED | _BROKEN
+_ADDED = 8
 LONGEST_FORM = 15  # bytes; a mask has a bit for each length
 MARKED = 16  # the bits of forms with a space mark stand this much higher
 _PLAIN = (2 << LONGEST_FORM) - 2
@@ -46,6 +52,7 @@ class Rules(NamedTuple):
     lengths: Longs  # num_toks_to_cont
     weights: np.ndarray  # contract_prob, cumulated, float64
     affix_tokens: Bytes  # (V,): 1 for an affix token
+    marks: Bytes  # (V,): what `Room.tokens` says of a token from bit 20 on, and 8 for an added one
     byte_class: Bytes  # (256,): class of a byte, 0 for bytes that no form holds
     trie: Ints  # (F * K,): next node, 0 for none
     ends: Masks  # (F,): bits as in `Room.forms`, for the form that ends here
@@ -87,18 +94,28 @@ def longest_spelling(tables: Tables, ids: Ints, bounds: Longs) -> tuple[int, int
     return longest, total
 
 
-@inline
-def _spell(tables: Tables, ids: Ints, first: int, last: int, room: Room) -> int:
-    """Fill `text` and `tokens`; returns the bytes of the document's spelling."""
-    size = 0
-    for i in range(first, last):
+@kernel
+def _spell(starts: Longs, pieces: Bytes, marks: Bytes, ids: Ints, own: bool, room: Room) -> int:
+    """Fill `text` and `tokens`; returns the bytes of the document's spelling.
+
+    Where the kernels' encoder made the ids (`own`), tokens that meet would be made of their two
+    spellings too: within a word by the argument of `_join`, between words because no token spans
+    them. Only around added tokens nothing is known.
+    """
+    size, loose = 0, True
+    for i in range(ids.size):
         token = ids[i]
-        begin = tables.piece_starts[token]
-        length = tables.piece_starts[token + 1] - begin
+        begin = starts[token]
+        length = starts[token + 1] - begin
         for k in range(length):
-            room.text[size + k] = tables.piece_bytes[begin + k]
+            room.text[size + k] = pieces[begin + k]
             room.tokens[size + k] = -1
-        room.tokens[size] = token
+        mark = np.int32(marks[token])
+        added = mark & _ADDED != 0
+        room.tokens[size] = token | (mark & 7) << ID_BITS
+        if not (loose or added):
+            room.tokens[size] |= _JOINED
+        loose = added or not own
         size += length
     for k in range(24):
         room.text[size + k] = 0
@@ -138,7 +155,7 @@ def _repeats(text: Bytes, at: int, size: int) -> bool:
     return True
 
 
-@inline
+@kernel
 def _mark_places(rules: Rules, room: Room, size: int) -> None:
     """Fill `forms` for the whole document."""
     text = room.text
@@ -181,8 +198,8 @@ def _overlap(room: Room, start: int, stop: int) -> bool:
     return False
 
 
-@inline
-def _choose(tables: Tables, rules: Rules, room: Room, size: int, count: int,
+@kernel
+def _choose(rules: Rules, room: Room, size: int, count: int,
             draws: Draws) -> tuple[int, int]:
     """Steps 1 and 2: the span of bytes to contract, or (-1, -1)."""
     chance = np.float64(next32(draws)) / 4294967296.0
@@ -193,16 +210,13 @@ def _choose(tables: Tables, rules: Rules, room: Room, size: int, count: int,
     for _ in range(REDRAWS):
         start = below(draws, size)
         stop = start
-        spoilt = affix = False
+        seen = 0
         while True:
-            token = room.tokens[start]
             # A byte within a token is no start; nor is one with too few tokens behind it.
-            if token >= 0:
-                stop, spoilt, affix, found = start, False, False, 0
+            if room.tokens[start] >= 0:
+                stop, seen, found = start, 0, 0
                 while found < wanted and stop < size:
-                    token = room.tokens[stop]
-                    spoilt |= tables.atoms[token] != 0
-                    affix |= rules.affix_tokens[token] != 0
+                    seen |= room.tokens[stop]
                     found += 1
                     stop += 1
                     while stop < size and room.tokens[stop] < 0:
@@ -210,9 +224,9 @@ def _choose(tables: Tables, rules: Rules, room: Room, size: int, count: int,
                 if found == wanted:
                     break
             start = below(draws, size)
-        if spoilt:
+        if seen & _ATOM:
             continue
-        if not affix:
+        if seen & _AFFIX == 0:
             return start, stop
         awareness = rules.awareness
         if _overlap(room, start, stop):
@@ -249,7 +263,7 @@ def _pick_form(rules: Rules, room: Room, start: int, stop: int, draws: Draws) ->
     return start, start
 
 
-@inline
+@kernel
 def _cuts(rules: Rules, room: Room, start: int, stop: int, draws: Draws) -> int:
     """Steps 4 and 5: fill `cuts` with where parts of the span begin, and `stop`; how many parts."""
     begin, end = _pick_form(rules, room, start, stop, draws)
@@ -309,64 +323,90 @@ def _token_end(room: Room, at: int, last: int) -> int:
 @inline
 def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, begin: int,
           last: int, at: int) -> int:
-    """Step 6 for the part text[start:stop]: ids to room.new[at:]; returns where they end.
+    """Step 6 for the part text[start:stop]: tokens to room.new[at:]; returns where they end.
 
-    A token begins at byte `begin`, at or before `start`, and one ends at `last`. Whole tokens of the part are kept, what is
-    left of tokens that were cut is tokenised by itself; and where at every joint the two tokens
-    would stay as they are, the whole is what byte-pair encoding makes of the part. (Were there a
-    merge across a joint, take the first: all merges before it lie within tokens, so it would happen
-    in the spelling of the two tokens at this joint alone.) Otherwise the part is tokenised anew.
+    A token begins at byte `begin`, at or before `start`, and one ends at `last`. Whole tokens of
+    the part are kept, what is left of tokens that were cut is tokenised by itself; and where at
+    every joint the two tokens would stay as they are, the whole is what byte-pair encoding makes of
+    the part. (Were there a merge across a joint, take the first: all merges before it lie within
+    tokens, so it would happen in the spelling of the two tokens at this joint alone.) Otherwise the
+    part is tokenised anew.
     """
-    first, sound, i = at, True, start
-    while i < stop:
+    tokens, new = room.tokens, room.new
+    first, sound, i, before_whole = at, True, start, False
+    while i < stop and sound:
         end = _token_end(room, begin, last)
-        joint = at
-        if i == begin and end <= stop:
-            room.new[at] = room.tokens[i]
-            sound &= tables.stable[room.tokens[i]] != 0
+        joint, token = at, tokens[begin]
+        whole = i == begin and end <= stop
+        if whole:
+            new[at] = token & _ID
+            sound = token & _UNSTABLE == 0
             at += 1
         else:
-            at = tokens_of(tables, scratch, room.text, i, min(end, stop), room.new, at)
-        if sound and joint > first:
-            sound = _stays(tables, scratch, room, room.new[joint - 1], room.new[joint], i)
+            at = tokens_of(tables, scratch, room.text, i, min(end, stop), new, at)
+            for k in range(joint + 1, at):
+                new[k] |= _JOINED
+        if joint > first:
+            if not (whole and before_whole):
+                sound &= _stays(tables, scratch, room, new[joint - 1] & _ID, new[joint] & _ID, i)
+            else:
+                if token & _KNOWN == 0:
+                    stays = _stays(tables, scratch, room, new[joint - 1] & _ID, token & _ID, i)
+                    token |= _JOINED if stays else _BROKEN
+                    tokens[i] = token
+                sound &= token & _JOINED != 0
+            new[joint] |= _JOINED
+        before_whole = whole
         i = begin = end
-    return at if sound else merge_word(tables, scratch, room.text, start, stop, room.new, first)
+    if sound:
+        return at
+    at = merge_word(tables, scratch, room.text, start, stop, new, first)
+    for k in range(first + 1, at):
+        new[k] |= _JOINED
+    return at
 
 
 @inline
 def _contract(tables: Tables, rules: Rules, scratch: Scratch, room: Room, start: int, stop: int,
-              draws: Draws) -> tuple[bool, int]:
+              size: int, draws: Draws) -> tuple[bool, int]:
     """Cut text[start:stop] anew; whether its tokens changed, and by how many they became more."""
     parts = _cuts(rules, room, start, stop, draws)
-    starts, tokens = tables.piece_starts, room.tokens
+    starts, tokens, new = tables.piece_starts, room.tokens, room.new
     made, begin = 0, start
     for part in range(parts):
         first = room.cuts[part]
-        while _token_end(room, begin, stop) <= first:
-            begin = _token_end(room, begin, stop)
+        end = _token_end(room, begin, stop)
+        while end <= first:
+            begin = end
+            end = _token_end(room, begin, stop)
         made = _join(tables, scratch, room, first, room.cuts[part + 1], begin, stop, made)
-    changed, before, at = False, 0, start
+    before, last, changed = 0, 0, False
+    at = start
     for i in range(start, stop):
-        before += tokens[i] >= 0
-    for i in range(made):
-        if tokens[at] != room.new[i]:
-            changed = True
-        at += starts[room.new[i] + 1] - starts[room.new[i]]
-    if not changed:
+        if tokens[i] >= 0:
+            # As long as nothing has changed, token `before` begins where the new one does.
+            changed |= before >= made or (tokens[i] ^ new[before]) & _ID != 0
+            last = tokens[i] & _ID
+            before += 1
+    if not changed and before == made:
         return False, 0
+    kept = tokens[start] & _KNOWN if (tokens[start] ^ new[0]) & _ID == 0 else 0
     for i in range(start, stop):
         tokens[i] = -1
-    at = start
     for i in range(made):
-        tokens[at] = room.new[i]
-        at += starts[room.new[i] + 1] - starts[room.new[i]]
+        token = new[i] & _ID
+        tokens[at] = new[i] | np.int32(rules.marks[token] & 7) << ID_BITS
+        at += starts[token + 1] - starts[token]
+    tokens[start] |= kept
+    if stop < size and last != new[made - 1] & _ID:
+        tokens[stop] &= ~_KNOWN
     return True, made - before
 
 
 @kernel
 def patok_documents(tables: Tables, rules: Rules, scratch: Scratch, ids: Ints, bounds: Longs,
-                    documents: Words, draws: Draws, room: Room,
-                    out: Ints, out_bounds: Longs) -> tuple[int, int, int, int]:
+                    documents: Words, own: bool, draws: Draws,
+                    room: Room, out: Ints, out_bounds: Longs) -> tuple[int, int, int, int]:
     """Contract and expand every document: expansions attempted and achieved, then contractions.
 
     Document d is ids[bounds[d]:bounds[d + 1]], number documents[d] of the corpus; its new ids are
@@ -376,25 +416,28 @@ def patok_documents(tables: Tables, rules: Rules, scratch: Scratch, ids: Ints, b
     out_bounds[0] = 0
     for d in range(bounds.size - 1):
         restart(draws, documents[d])
-        size = _spell(tables, ids, bounds[d], bounds[d + 1], room)
+        size = _spell(tables.piece_starts, tables.piece_bytes, rules.marks,
+                      ids[bounds[d] : bounds[d + 1]], own, room)
         _mark_places(rules, room, size)
         count = bounds[d + 1] - bounds[d]
         attempts = math.floor(rules.contract_prop * count)
         contractions += attempts
         for _ in range(attempts):
-            start, stop = _choose(tables, rules, room, size, count, draws)
+            start, stop = _choose(rules, room, size, count, draws)
             if start >= 0:
-                changed, more = _contract(tables, rules, scratch, room, start, stop, draws)
+                changed, more = _contract(tables, rules, scratch, room, start, stop, size,
+                                          draws)
                 contracted += changed
                 count += more
         found = 0
         for i in range(size):
             if room.tokens[i] >= 0:
-                room.old[found] = room.tokens[i]
+                room.old[found] = room.tokens[i] & _ID
                 found += 1
         attempts = math.floor(rules.expand_prop * count)
-        end, changed_tokens = split_randomly(tables, rules.affix_tokens, room.old, count, attempts,
-                                             draws, room.after, out, out_bounds[d])
+        end, changed_tokens = split_randomly(
+            tables.split_starts, tables.split_left, tables.split_right, rules.affix_tokens,
+            room.old, count, attempts, draws, room.after, out, out_bounds[d])
         expansions += attempts
         expanded += changed_tokens
         out_bounds[d + 1] = end

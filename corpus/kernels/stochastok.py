@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 
 from corpus.kernels.draws import Draws, below, restart
-from corpus.kernels.tables import Bytes, Ints, Longs, Tables, Words, inline, kernel
+from corpus.kernels.tables import Bytes, Ints, Longs, Tables, Words, kernel
 
 REDRAWS = 100
 
 
-@inline
-def split_randomly(tables: Tables, spared: Bytes, ids: Ints, count: int, attempts: int,
-                   draws: Draws, after: Ints, out: Ints, at: int) -> tuple[int, int]:
+@kernel
+def split_randomly(starts: Longs, lefts: Ints, rights: Ints, spared: Bytes, ids: Ints, count: int,
+                   attempts: int, draws: Draws, after: Ints, out: Ints,
+                   at: int) -> tuple[int, int]:
     """Make `attempts` attempts on ids[:count]; the new sequence goes to out[at:].
 
     `ids` and `after` have room for count + attempts. A token t with spared[t] is drawn again, up
@@ -32,12 +33,12 @@ def split_randomly(tables: Tables, spared: Bytes, ids: Ints, count: int, attempt
                 slot = below(draws, slots)
             if spared[ids[slot]]:
                 continue
-        first = tables.split_starts[ids[slot]]
-        ways = tables.split_starts[ids[slot] + 1] - first
+        first = starts[ids[slot]]
+        ways = starts[ids[slot] + 1] - first
         if ways == 0:
             continue
         way = first + (below(draws, ways) if ways > 1 else 0)
-        ids[slot], ids[slots] = tables.split_left[way], tables.split_right[way]
+        ids[slot], ids[slots] = lefts[way], rights[way]
         after[slots] = after[slot]
         after[slot] = slots
         slots += 1
@@ -65,8 +66,9 @@ def stochastok_documents(tables: Tables, ids: Ints, bounds: Longs, documents: Wo
             work[i] = ids[bounds[d] + i]
         restart(draws, documents[d])
         attempts = math.floor(expand_prop * count)
-        end, changed = split_randomly(tables, tables.mark[:0], work, count, attempts, draws, after,
-                                      out, out_bounds[d])
+        end, changed = split_randomly(
+            tables.split_starts, tables.split_left, tables.split_right, tables.mark[:0], work,
+            count, attempts, draws, after, out, out_bounds[d])
         out_bounds[d + 1] = end
         attempted += attempts
         achieved += changed

@@ -56,6 +56,7 @@ class Tables(NamedTuple):
     piece_starts: Longs  # (V + 1,): where a token's spelling stands in `piece_bytes`
     piece_bytes: Bytes
     atoms: Bytes  # (V,): 1 for a token that stays whole
+    added: Bytes  # (V,): 1 for an added token that is not special
     stable: Bytes  # (V,): 1 for a token that its own spelling is tokenised into
     split_starts: Longs  # (V + 1,): the ways to split a token
     split_left: Ints  # (P,)
@@ -118,16 +119,14 @@ def load64(context: Any, array: Any, index: Any) -> Any:
 
 
 @inline
-def pair_rank(tables: Tables, scratch: Scratch, left: int, right: int) -> int:
+def pair_rank(pairs: Words, front: Words, left: int, right: int) -> int:
     """Rank of the merge of two tokens, or NO_RANK."""
     key = (np.uint64(left) << np.uint64(ID_BITS)) | np.uint64(right)
     mixed = key * np.uint64(0x9E3779B97F4A7C15)
-    front = scratch.front
     near = mixed >> np.uint64(64 - FRONT_BITS)
     entry = front[near]
     if entry >> np.uint64(RANK_BITS) == key:
         return np.int64(entry & np.uint64(NO_RANK))
-    pairs = tables.pairs
     last = np.uint64(pairs.size - 1)
     at = (mixed >> np.uint64(20)) & last
     while True:

@@ -30,6 +30,7 @@ class Documents(NamedTuple):
     ids: Ids
     bounds: Numbers  # (documents + 1,)
     numbers: NDArray[np.uint64]  # (documents,)
+    own: bool = False  # the vocabulary's kernels made the ids, which spares looking at their joints
 
 
 class Cut(NamedTuple):

@@ -105,7 +105,7 @@ class Patok(Variant):
         from corpus.kernels import patok
         from corpus.kernels.tables import grow
 
-        (ids, bounds, numbers), tables = documents, self.vocabulary.tables
+        (ids, bounds, numbers, _), tables = documents, self.vocabulary.tables
         longest, total = patok.longest_spelling(tables, ids, bounds)
         if len(self._room.text) < longest + 32:
             self._room = patok.new_room(longest, self.rules.expand_prop)
@@ -113,7 +113,8 @@ class Patok(Variant):
         out = np.empty(grown(total, self.rules.expand_prop), np.int32)
         out_bounds = np.empty_like(bounds)
         expansions, expanded, contractions, contracted = patok.patok_documents(
-            tables, self.rules, self._scratch, ids, bounds, numbers, self._draws, self._room, out,
+            tables, self.rules, self._scratch, ids, bounds, numbers, documents.own,
+            self._draws, self._room, out,
             out_bounds)
         return Cut(out[: out_bounds[-1]], out_bounds, expansions, expanded, contractions,
                    contracted)
@@ -146,11 +147,13 @@ def _rules(parameters: PatokParameters, forms: frozenset[str], vocabulary: Vocab
             trie[node, kind] = child
     byte_class = np.zeros(256, np.uint8)
     byte_class[list(kinds)] = list(kinds.values())
+    affix_tokens, tables = vocabulary.find(set(spelled)), vocabulary.tables
+    marks = tables.atoms | affix_tokens << 1 | (1 - tables.stable) << 2 | tables.added << 3
     return Rules(parameters.contract_prop, parameters.expand_prop, parameters.affix_awareness,
                  parameters.affix_awareness_if_overlap,
                  np.array(parameters.num_toks_to_cont, np.int64),
                  np.array(list(accumulate(parameters.contract_prob)), np.float64),
-                 vocabulary.find(set(spelled)), byte_class, trie.ravel(),
+                 affix_tokens, marks, byte_class, trie.ravel(),
                  np.array(ends, np.uint32), width)
 
 

@@ -50,7 +50,7 @@ class Stochastok(Variant):
     def cut(self, documents: Documents) -> Cut:
         from corpus.kernels.stochastok import stochastok_documents
 
-        ids, bounds, numbers = documents
+        ids, bounds, numbers, _ = documents
         longest = grown(int(np.diff(bounds).max(initial=0)), self.expand_prop)
         work, after = np.empty(longest, np.int32), np.empty(longest, np.int32)
         out = np.empty(grown(len(ids), self.expand_prop), np.int32)
