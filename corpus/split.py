@@ -291,7 +291,8 @@ def _digest(source: BinaryIO, part: Part, copy: Path, meter: _Meter) -> str | No
             digest.update(block)
             offset += len(block)
             meter.advance(len(block))
-    return digest.hexdigest()
+    checksum: str = digest.hexdigest()
+    return checksum
 
 
 def _main(argv: Sequence[str] | None) -> None:

@@ -18,6 +18,8 @@ from corpus.split import split
 from corpus.tokenizer import Request, prepare, train_sentencepiece
 from corpus.tokenizers import Tokenizer, load_tokenizer
 from corpus.vocabulary import Vocabulary, load
+from tests.corpus.gemma import GemmaMissing, find_gemma
+from tests.require import require
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY, EOD, CHUNKS = 1024, 1, 3
@@ -80,6 +82,22 @@ def sentencepiece_model(study: Path, sample: list[str]) -> Path:
     path.parent.mkdir()
     path.write_bytes(train_sentencepiece(iter(sample[:60]), VOCABULARY, EOD))
     return path
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Path:
+    """Gemma 3's tokenizer.json: 262144 entries and the image token, documents end with id 1."""
+    try:
+        return find_gemma()
+    except GemmaMissing as reason:
+        require("gemma", False, f"Gemma 3's tokenizer is not here: {reason}")
+        raise
+
+
+@pytest.fixture(scope="session")
+def gemma_vocabulary(gemma: Path, one_cache: Path) -> Vocabulary:
+    """Gemma 3's tokenizer as the kernels see it; its tables take half a minute to make."""
+    return load(gemma, one_cache)
 
 
 @pytest.fixture

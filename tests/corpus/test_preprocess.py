@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -66,6 +67,23 @@ def test_documents_keep_their_text_and_end_with_eod(
     low, high = {"vanilla": (1, 1), "stochastok": (1.05, 1.1), "patok": (1.2, 1.7)}[arm]
     assert low <= record["growth"] <= high
     assert record["growth"] == round(record["tokens"] / record["vanilla_tokens"], 6)
+
+
+def test_vanilla_is_byte_for_byte_what_megatron_makes(
+    make_config: MakeConfig, gemma: Path, root: Path, tmp_path: Path
+) -> None:
+    """The digests are those of gigatoken's ids in megatron-core's files: see benchmarks/corpus.py,
+    which makes them anew."""
+    split(root / "data" / "sample" / "filipino.jsonl", tmp_path / "chunks", 1)
+    config = make_config(
+        corpus__chunk_dir=str(tmp_path / "chunks"), corpus__chunks=1,
+        tokenizer__source=str(gemma), tokenizer__path=str(tmp_path / "tokenizer"),
+        tokenizer__vocab_size=262144)
+    prefix, record = run_task(config)
+    assert (record["documents"], record["tokens"], record["encoder"]) == (228, 47901, "kernels")
+    assert [hashlib.sha256(content).hexdigest() for content in contents(prefix)] == [
+        "ff259d61d47eb2ac3d80f6dba540422cd7d72baa01f3754da76d1c9745449c33",
+        "031e313a49c391a53727090c30370709c07df69096b580a3c7f91049c28257ff"]
 
 
 @pytest.mark.parametrize("arm", ["vanilla", "stochastok", "patok"])
@@ -268,7 +286,8 @@ def test_merge_joins_and_refuses_gaps(
     prefix = output_prefix(config, 1).with_name("seapile")
     assert merge_main(["--prefix", str(prefix)]) == 65
     parts = [run_task(config, number)[0] for number in (1, 2, 3)]
-    assert merge_main(["--prefix", str(prefix)]) == 0
+    assert merge_main(["--prefix", str(prefix), "--config", str(config.path)]) == 2
+    assert merge_main(["--config", str(config.path)]) == 0
     readers = [Reader(part) for part in parts]
     joined = Reader(prefix)
     assert [joined[i].tolist() for i in range(len(joined))] == [
