@@ -87,7 +87,7 @@ def text_of(line: bytes) -> bytes:
         raise RejectedLine("line too long")
     try:
         text = _decode(line).text
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = _text_by_hand(line)
     if not text:
         raise RejectedLine("empty text")

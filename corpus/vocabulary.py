@@ -10,6 +10,7 @@ hundred hard texts must give the same ids. Where not, `slow` says why.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -25,6 +26,7 @@ from corpus.files import atomic, sha256_file
 from corpus.merges import Merges, read_merges
 from corpus.tokenizers import Tokenizer, load_tokenizer
 
+_log = logging.getLogger(__name__)
 _VERSION = 2  # raised when the tables of the same file become others
 _MOST_TOKENS, _MOST_RANKS = 1 << 20, (1 << 24) - 1
 _ONES = np.iinfo(np.uint64).max
@@ -80,7 +82,10 @@ def load(path: Path, directory: Path, digest: str = "") -> Vocabulary:
         about, arrays = _read(kept)
     except (OSError, ValueError, msgspec.DecodeError):  # not there, or not whole: made anew
         vocabulary = build(path)
-        _keep(vocabulary, kept)
+        try:
+            _keep(vocabulary, kept)
+        except OSError as fault:  # a full disk or quota: only the next task is slower for it
+            _log.warning("%s: the tables are not kept (%s)", directory, fault.strerror)
         return vocabulary
     return Vocabulary(about, _tables(arrays), path)
 
@@ -181,6 +186,8 @@ def _read(path: Path) -> tuple[About, dict[str, NDArray[Any]]]:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             start, size = file.tell(), dtype.itemsize * int(np.prod(shape))
+            if start + size > len(data):
+                raise ValueError(f"{path} is cut off")
             found.append(data[start : start + size].view(dtype))
             at = start + size + -(start + size) % 64
     names = ("points", "point_ids", *Tables._fields[1:])

@@ -246,7 +246,7 @@ def test_an_id_beyond_the_vocabulary_is_refused(
 def test_killed_in_the_middle_leaves_no_final_file(
     make_config: MakeConfig, root: Path, tmp_path: Path, sample: list[str], workers: int
 ) -> None:
-    lines = [json.dumps({"text": f"{n} {text}"}).encode() for n in range(30) for text in sample]
+    lines = [json.dumps({"text": f"{n} {text}"}).encode() for n in range(150) for text in sample]
     config = make_config("patok", corpus__chunk_dir=write_chunks(tmp_path, lines),
                          corpus__chunks=1)
     folder = output_prefix(config, 1).parent

@@ -1,3 +1,5 @@
+"""The two kinds of tokenizer files behave alike."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import CorpusError
-from corpus.tokenizers import Tokenizer, load_tokenizer
+from corpus.files import sha256_file
+from corpus.tokenizers import SentencePieceTokenizer, Tokenizer, load_tokenizer
 
 HARD = ["", " ", "  dalawa  ", "a\n\n\tb\r\n", "<eos> at </s> <0x0A>", "漢字 😀 é", "\x01\x7f"]
 
@@ -33,26 +36,41 @@ def test_both_files_give_the_same_ids(
         assert tokenizer.encode(text).tolist() == model.encode(text).tolist()
     assert tokenizer.pieces == model.pieces
     assert tokenizer.atoms == model.atoms
-    assert {token: sorted(pairs) for token, pairs in tokenizer.expansions.items()} == {
-        token: sorted(pairs) for token, pairs in model.expansions.items()}
+    assert (tokenizer.vocab_size, tokenizer.full_size) == (model.vocab_size, model.full_size)
 
 
-def test_expansions_spell_their_token_and_spare_atoms(either: Tokenizer) -> None:
-    assert len(either.expansions) > 500
-    for token, pairs in either.expansions.items():
-        for left, right in pairs:
-            assert either.pieces[left] + either.pieces[right] == either.pieces[token]
-            assert either.atoms.isdisjoint({token, left, right})
+def test_atoms_are_special_tokens_and_bytes(either: Tokenizer) -> None:
+    assert {0, 1, 2} <= either.special <= {0, 1, 2, 3}  # 3 is the unknown token
     assert {0, 1, 2, 3} < either.atoms and len(either.atoms) == 4 + 256
-
-
-def test_segment_is_encode_without_the_mark(either: Tokenizer, sample: list[str]) -> None:
     assert either.space == "▁"
-    for word in sample[0].split():
-        ids = either.encode(" " + word).tolist()
-        if either.atoms.isdisjoint(ids):
-            assert either.segment("▁" + word) == ids
-    assert either.segment("漢") is None
+
+
+def test_pieces_and_ids(either: Tokenizer) -> None:
+    for token, piece in enumerate(either.pieces):
+        assert either.piece_to_id(piece) == token
+        assert either.id_to_piece(token) == piece
+    assert either.piece_to_id("absent, surely") is None
+    assert either.id_to_piece(either.full_size + 5) == ""
+    assert either.digest() == sha256_file(either.path)
+
+
+def test_scores_order_what_merges_make(sentencepiece_model: Path) -> None:
+    model = load_tokenizer(sentencepiece_model)
+    assert isinstance(model, SentencePieceTokenizer)
+    assert (model.is_bpe, model.prefix_space, model.unfit()) == (True, False, "")
+    assert set(model.by_score) == set(range(model.full_size)) - model.atoms
+    lengths = [len(model.pieces[token]) for token in model.by_score]
+    assert min(lengths[:20]) > 1 and set(lengths[-20:]) == {1}  # characters come last
+
+
+def test_gemma(gemma: Path) -> None:
+    found = load_tokenizer(gemma)
+    assert (found.vocab_size, found.full_size, found.space) == (262144, 262145, "▁")
+    assert found.id_to_piece(1) == "<eos>" and 1 in found.special
+    for text in ("", " Nagkakatipon  ang\n\nmagkakapatid <b>sa</b> 漢字 😀", "<eos><bos><image>"):
+        ids = found.encode(text)
+        assert found.decode(ids) == text
+        assert found.special.isdisjoint(ids.tolist())
 
 
 @given(text=st.text(st.characters(exclude_characters="\0▁", exclude_categories=["Cs"])))
