@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,23 +115,30 @@ class Context:
             return site.reference(self.root)
         return site.load(self.root, name)
 
-    def plan(self, reference: bool = False) -> Plan:
-        """The plan of the chosen study on the chosen site."""
+    def plan(self, reference: bool = False, patch: Sequence[str] = ()) -> Plan:
+        """The plan of the chosen study on the chosen site; --set stands over a remedy's patch."""
         from pipeline import plan, study
 
-        return plan.make(
-            study.load(self.study_path, self.profiles, self.sets), self.site(reference)
-        )
+        sets = [*patch, *self.sets]
+        return plan.make(study.load(self.study_path, self.profiles, sets), self.site(reference))
 
-    def engine(self, plan: Plan | None = None) -> Engine:
-        """The plan with its state, scheduler and transport."""
+    def engine(
+        self, plan: Plan | None = None, patches: Mapping[str, tuple[str, ...]] | None = None
+    ) -> Engine:
+        """The plan with its state, scheduler and transport, and with what remedies changed:
+        `patches`, or else what the run's attempts remember."""
+        from pipeline import patches as remedies
         from pipeline import schedulers, transport
+        from pipeline.manifest import Store
         from pipeline.submit import Engine
 
         made = plan or self.plan()
+        if patches is None:
+            patches = remedies.recorded(Store(self.root / made.state_dir))
+        made = remedies.apply(made, patches, lambda patch: self.plan(patch=patch))
         spool = str((self.root / made.state_dir).resolve() / "local")
         scheduler = schedulers.get(made.site.scheduler, spool)
-        return Engine(made, self.root, scheduler, transport.Here(str(self.root)))
+        return Engine(made, self.root, scheduler, transport.Here(str(self.root)), patches)
 
 
 def find_root() -> Path:
@@ -358,9 +365,20 @@ def submit(
     metavar="SECONDS",
     help="Time between two looks; default 1 on this machine, 60 on a cluster.",
 )
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="How often a task is run again after a failure that may pass by itself.",
+)
 @run_options
-def run(context: Context, interval: float | None) -> None:
+def run(context: Context, interval: float | None, retries: int) -> None:
     """Submit everything that is not done yet and follow it to its end.
+
+    A task that failed for a reason that may pass (a node, the network, a preemption) is run again
+    by itself, after a minute, two, four; `pipeline why` and docs/causes.md tell which these are.
 
     Ending the command (Ctrl-C, a closed terminal) leaves the jobs running; run it again to go on
     following. What is complete is not run again.
@@ -369,11 +387,12 @@ def run(context: Context, interval: float | None) -> None:
     Example:
       pipeline run --profile demo
     """
+    from pipeline.retry import Retries
     from pipeline.view import run as run_view
 
     engine = context.engine()
     engine.submit(engine.plan.jobs, whole=True)
-    report = run_view.follow(engine, interval)
+    report = run_view.follow(engine, interval, Retries(engine, retries))
     run_view.ending(engine, report)
     _exit_for(report)
 
@@ -494,21 +513,58 @@ def _worth_explaining(status: JobStatus) -> list[int]:
 @click.option(
     "--failed", is_flag=True, help="Only what failed, ran out of time or memory, or was lost."
 )
+@click.option(
+    "--apply",
+    "patched",
+    is_flag=True,
+    help="Change what the remedy of each failed job says, as `pipeline why` shows it.",
+)
 @DRY
 @run_options
-def resubmit(context: Context, jobs: tuple[str, ...], failed: bool, dry_run: bool) -> None:
+def resubmit(
+    context: Context, jobs: tuple[str, ...], failed: bool, patched: bool, dry_run: bool
+) -> None:
     """Submit again just the tasks that ended without success, and the jobs that they blocked.
+
+    With --apply a job that failed runs with the parameters that its remedy changes: after an
+    out-of-memory error, half the micro batch. Its later attempts keep them; --set stands over them.
 
     \b
     Example:
       pipeline resubmit --failed --dry-run
       pipeline resubmit preprocess_patok
+      pipeline resubmit train_patok --apply
     """
     from pipeline.view import status as status_view
 
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
-    status_view.outcomes(engine.resubmit(chosen, failed, dry_run), nothing="Nothing to resubmit.")
+    if patched:
+        engine = context.engine(patches=_remedied(engine, [job.name for job in chosen]))
+        chosen = [engine.plan.job(job.name) for job in chosen]
+    done = engine.resubmit(chosen, failed or patched, dry_run)
+    status_view.outcomes(done, nothing="Nothing to resubmit.")
+
+
+def _remedied(engine: Engine, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """The engine's patches, and over them what the failed tasks of some jobs call for."""
+    from pipeline import causes, diagnose, patches
+    from pipeline.states import RESUBMITTED
+
+    report, rows = engine.status(), causes.load(engine.root)
+    found = dict(engine.patches)
+    for name in names:
+        job, status = engine.plan.job(name), report.jobs[name]
+        for task in status.of(*RESUBMITTED):
+            why = diagnose.why(job, status.tasks[task], engine.root, rows)
+            if why.changes:
+                found[name] = patches.extended(found.get(name, ()), why.changes)
+                click.echo(f"{name}: {why.cause}: {'; '.join(map(str, why.changes))}")
+                break
+        else:
+            if status.of(*RESUBMITTED):
+                click.echo(f"{name}: no parameter is known that would help; it runs as before")
+    return found
 
 
 @cli.command()

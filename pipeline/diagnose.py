@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pipeline import receipts
+from pipeline import causes, receipts
 from pipeline.job import Job
 from pipeline.states import EXIT_MEANINGS, State
 from pipeline.track import TaskStatus
 
 TAIL_BYTES = 64_000  # of a log; its end says why it ended
-
-
-class Remedy(msgspec.Struct, frozen=True):
-    """A row of the table: what a log line or state means, and what to do."""
-
-    cause: str
-    advice: str
-    pattern: str = ""
-    state: State | None = None
-
-
-# The plan's own troubleshooting comes first; the first row that fits is shown.
-REMEDIES = (
-    Remedy("out of memory on the GPU",
-           "halve the micro batch; the global batch stays: --set batch.micro=1",
-           r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"),
-    Remedy("the container is missing", "run bash training/nemo/setup/setup_enroot.sh again",
-           r"setup_enroot\.sh|No such file or directory: /.*\.sqsh|container .* not found"),
-    Remedy("Weights & Biases cannot be reached", "--set wandb.mode=offline, or WANDB_MODE=offline",
-           r"wandb: (?:ERROR|Network error)|wandb\.errors"),
-    Remedy("training diverged", "lower the learning rate or warm up longer: --set optimizer.lr=...",
-           r"diverged|loss is (?:nan|inf)"),
-    Remedy("the disk is full", "free space, or point the site's log_dir or project_dir elsewhere",
-           r"No space left on device|Disk quota exceeded"),
-    Remedy("a network step timed out", "resubmit; if it returns, check the network_interface",
-           r"NCCL (?:error|WARN)|Watchdog caught collective operation timeout"),
-    Remedy("a Python package is missing", "install what the site's environment for it names",
-           r"ModuleNotFoundError|No module named"),
-    Remedy("a program is missing", "check the site file's environments and modules",
-           r"command not found|No such file or directory"),
-    Remedy("it ran out of time", "ask for more: --set stages.<stage>.resources.walltime=..., then "
-           "resubmit; training goes on from its last checkpoint", state=State.TIMEOUT),
-    Remedy("it ran out of memory", "ask for more: --set stages.<stage>.resources.mem=..., then "
-           "resubmit", state=State.OOM),
-    Remedy("an upstream task did not succeed", "pipeline resubmit --failed takes up both",
-           state=State.BLOCKED),
-    Remedy("nobody knows how it ended", "pipeline resubmit --failed runs it again; what it had "
-           "finished is kept", state=State.LOST),
-)  # fmt: skip
 
 
 class Diagnosis(msgspec.Struct):
@@ -66,6 +27,8 @@ class Diagnosis(msgspec.Struct):
     reason: str
     cause: str = ""
     advice: str = ""
+    changes: list[causes.Change] = msgspec.field(default_factory=list)
+    transient: bool = False
     line: str = ""
     log: str = ""
     receipt: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -112,8 +75,9 @@ def tail(path: Path, most: int = TAIL_BYTES) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def why(job: Job, status: TaskStatus, root: Path) -> Diagnosis:
-    """Puts together receipt, scheduler and log of one task."""
+def why(job: Job, status: TaskStatus, root: Path, rows: Sequence[causes.Cause] = ()) -> Diagnosis:
+    """Puts together receipt, scheduler and log of one task; `rows` are the table of causes, read
+    where it is not given."""
     found = Diagnosis(job.name, status.task, status.state, status.evidence, status.reason)
     if status.receipt:
         found.receipt = receipts.read(status.receipt)
@@ -127,22 +91,15 @@ def why(job: Job, status: TaskStatus, root: Path) -> Diagnosis:
     log = _log_of(job, root, status)
     text = tail(log) if log else ""
     found.log = str(log or "")
-    row, line = _row(status.state, text)
+    if status.state in (State.RUNNING, State.QUEUED, State.HELD):
+        found.line = _last_error(text)
+        return found
+    row, line = causes.find(rows or causes.load(root), status.state, status.exit_code, text)
     found.line = line or _last_error(text)
     if row:
         found.cause, found.advice = row.cause, row.advice.replace("<stage>", job.stage)
+        found.changes, found.transient = causes.changes(row, job), row.transient
     return found
-
-
-def _row(state: State, text: str) -> tuple[Remedy | None, str]:
-    if state in (State.RUNNING, State.QUEUED, State.HELD):
-        return None, ""
-    for row in REMEDIES:
-        if row.pattern:
-            for line in reversed(text.splitlines()):
-                if re.search(row.pattern, line):
-                    return row, line.strip()
-    return next((row for row in REMEDIES if row.state == state), None), ""
 
 
 def _last_error(text: str) -> str:

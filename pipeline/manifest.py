@@ -44,6 +44,7 @@ class Attempt(msgspec.Struct):
     state: Literal["submitting", "submitted", "abandoned", "cancelled"] = "submitting"
     id: str = ""
     note: str = ""
+    patch: list[str] = msgspec.field(default_factory=list)  # `--set`s of `resubmit --apply`
     gone: dict[str, str] = msgspec.field(default_factory=dict)  # time -> tasks that left the queue
 
     def indices(self) -> dict[int, int]:
@@ -71,6 +72,11 @@ class Entry(msgspec.Struct):
         for attempt in self.live():
             newest.update(dict.fromkeys(from_ranges(attempt.tasks), attempt))
         return newest
+
+    def patch(self) -> tuple[str, ...]:
+        """What the newest attempt changed; it holds for the next one too."""
+        live = self.live()
+        return tuple(live[-1].patch) if live else ()
 
     def set_states(self, states: dict[int, State]) -> bool:
         """Takes over tasks' states; whether that changed anything."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from pipeline import receipts, render, yamlio
 from pipeline.errors import Damaged, NotStarted, Rejected, StateError, Unreachable
 from pipeline.job import Job, Upstream
 from pipeline.manifest import Attempt, Entry, Intent, Manifest, Store, now
+from pipeline.patches import Patches
 from pipeline.plan import Plan
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.schedulers.base import Completed, Scheduler, Submission
@@ -37,13 +38,18 @@ class Outcome(msgspec.Struct, frozen=True):
     id: str = ""
     tasks: str = ""
     attempt: int = 0
+    patch: tuple[str, ...] = ()
 
 
 class Engine:
     """A run's plan, state, scheduler and transport: what the commands that change it share."""
 
-    def __init__(self, plan: Plan, root: Path, scheduler: Scheduler, transport: Transport) -> None:
+    def __init__(
+        self, plan: Plan, root: Path, scheduler: Scheduler, transport: Transport,
+        patches: Patches | None = None,
+    ) -> None:  # fmt: skip
         self.plan, self.root = plan, root
+        self.patches = patches or {}  # of the plan's jobs, for the attempts to remember
         self.scheduler, self.transport = scheduler, transport
         self.store = Store(root / plan.state_dir)
         self.tracker = Tracker(self.store, plan.jobs, scheduler, transport, plan.site.receipt_grace)
@@ -108,7 +114,28 @@ class Engine:
     ) -> list[Outcome]:
         """A new attempt over just the tasks that ended without success, and over the dependents
         that they blocked."""
-        return self._change(lambda report: self._old_work(jobs, report, only_failed), dry_run)
+        states = set(RESUBMITTED) if only_failed else {*RESUBMITTED, State.CANCELLED, State.BLOCKED}
+        names = [job.name for job in jobs]
+        return self._change(
+            lambda report: self._old_work(
+                {name: report.jobs[name].of(*states) for name in names}, report
+            ),
+            dry_run,
+        )
+
+    def retry(self, tasks: Mapping[str, Collection[int]]) -> list[Outcome]:
+        """A new attempt over those of some jobs' tasks that still stand failed, and over the
+        dependents that they blocked."""
+        return self._change(
+            lambda report: self._old_work(
+                {
+                    name: [t for t in report.jobs[name].of(*RESUBMITTED) if t in own]
+                    for name, own in tasks.items()
+                },
+                report,
+            ),
+            dry_run=False,
+        )
 
     def _change(
         self, choose: Callable[[Report], list[tuple[Job, list[int]]]], dry_run: bool
@@ -209,15 +236,13 @@ class Engine:
         return ""
 
     def _old_work(
-        self, jobs: Sequence[Job], report: Report, only_failed: bool
+        self, wanted: Mapping[str, list[int]], report: Report
     ) -> list[tuple[Job, list[int]]]:
-        """Failed tasks of the chosen jobs; then, down the plan, the dependents they blocked."""
-        states = set(RESUBMITTED) if only_failed else {*RESUBMITTED, State.CANCELLED, State.BLOCKED}
-        wanted = {job.name for job in jobs}
+        """The wanted tasks of each job; then, down the plan, the dependents they blocked."""
         again: dict[str, list[int]] = {}
         for job in self.plan.jobs:
             status = report.jobs[job.name]
-            tasks = status.of(*states) if job.name in wanted else []
+            tasks = wanted.get(job.name, [])
             if any(u.job in again for u in job.upstream) or (
                 job.name in wanted and all(_complete(report.jobs[u.job]) for u in job.upstream)
             ):
@@ -245,13 +270,16 @@ class Engine:
             script=f"attempts/{job.name}.{number}{self.scheduler.extension}",
             digest=render.script_digest(job),
             time=now(),
+            patch=list(self.patches.get(job.name, ())),
         )
         intent = Intent(manifest.site, job.name, job.stage, job.arm, job.tasks, attempt)
         self.store.write_intent(intent, text)
         entry.attempts.append(attempt)
         self.store.write(manifest)
         self._call_scheduler(manifest, job, entry, attempt, report, len(tasks))
-        return Outcome(job.name, "submitted", attempt.id, attempt.tasks, number)
+        return Outcome(
+            job.name, "submitted", attempt.id, attempt.tasks, number, tuple(attempt.patch)
+        )
 
     def _prepare(self, job: Job) -> None:
         """What a script needs to be there: its configuration and the folders it writes to."""

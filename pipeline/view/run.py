@@ -25,20 +25,23 @@ from pipeline.view.status import jobs_table, progress, remark, summary, task_cou
 from pipeline.view.tasks import why
 
 if TYPE_CHECKING:
+    from pipeline.retry import Retries
     from pipeline.submit import Engine
 
 
-def follow(engine: Engine, interval: float | None) -> Report:
-    """Shows the run until nothing is active: a live table on a terminal, lines elsewhere."""
+def follow(engine: Engine, interval: float | None, retries: Retries | None = None) -> Report:
+    """Shows the run until nothing is active or waits to be tried again: a live table on a terminal,
+    lines elsewhere."""
     pause = interval or (1.0 if engine.plan.site.scheduler == "local" else 60.0)
     started = time.monotonic()
     if not console().is_terminal:
-        return _follow_in_lines(engine, pause, interval is None)
+        return _follow_in_lines(engine, pause, interval is None, retries)
     with Live(console=console(), auto_refresh=False, transient=True) as live:
         while True:
             report = engine.status()
+            _, waiting = retries.act(report) if retries else ([], False)
             live.update(live_view(engine.plan, report, time.monotonic() - started), refresh=True)
-            if _ended(report):
+            if _ended(report) and not waiting:
                 return report
             _sleep(pause, interval is None)
 
@@ -53,7 +56,7 @@ def _ended(report: Report) -> bool:
     return not any(state in ACTIVE or state == State.UNKNOWN for state in report.counts())
 
 
-def _follow_in_lines(engine: Engine, pause: float, jitter: bool) -> Report:
+def _follow_in_lines(engine: Engine, pause: float, jitter: bool, retries: Retries | None) -> Report:
     seen: dict[str, str] = {}
     while True:
         report = engine.status()
@@ -64,7 +67,10 @@ def _follow_in_lines(engine: Engine, pause: float, jitter: bool) -> Report:
                 note = remark(job)
                 click.echo(f"{stamp} {line}{' ' + note if note else ''}")
             seen[job.name] = line
-        if _ended(report):
+        again, waiting = retries.act(report) if retries else ([], False)
+        for outcome in again:
+            click.echo(f"trying again: {outcome.job} tasks {outcome.tasks} {outcome.id}")
+        if _ended(report) and not waiting:
             return report
         _sleep(pause, jitter)
 

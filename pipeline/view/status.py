@@ -35,7 +35,8 @@ def outcomes(
         detail = f" tasks {outcome.tasks}" if outcome.tasks not in ("", "1") else ""
         attempt = f" (attempt {outcome.attempt})" if outcome.attempt > 1 else ""
         identity = f" {outcome.id}" if outcome.id else ""
-        click.echo(f"{outcome.action} {outcome.job}{detail}{identity}{attempt}")
+        patch = f" with {', '.join(outcome.patch)}" if outcome.patch else ""
+        click.echo(f"{outcome.action} {outcome.job}{detail}{identity}{attempt}{patch}")
 
 
 def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> None:

@@ -57,11 +57,13 @@ def why(found: Sequence[diagnose.Diagnosis], as_json: bool) -> None:
         print_json([msgspec.to_builtins(d) for d in found])
         return
     out = console()
+    apply = ", by `pipeline resubmit --apply`"
     for d in found:
         head = Text(f"{d.job} task {d.task}: ").append_text(styled(d.state))
         out.print(head.append(f" (evidence: {d.evidence})"))
         for label, value in (
             ("reason", d.reason), ("cause", d.cause), ("line", d.line), ("remedy", d.advice),
+            ("patch", "; ".join(map(str, d.changes)) + apply if d.changes else ""),
             ("host", d.receipt.get("host", "")), ("log", d.log),
         ):  # fmt: skip
             if value:

@@ -34,7 +34,7 @@ def explain(world: World, kind: str, log: str = "", **content: Any) -> diagnose.
 @pytest.mark.parametrize(
     ("log", "cause", "advice"),
     [
-        ("torch.OutOfMemoryError: CUDA out of memory\n", "memory on the GPU", "batch.micro=1"),
+        ("torch.OutOfMemoryError: CUDA out of memory\n", "memory on the GPU", "micro batch"),
         ("error: none. Re-run training/nemo/setup/setup_enroot.sh\n", "container", "setup_enroot"),
         ("wandb: Network error (ConnectionError)\n", "Weights & Biases", "offline"),
         ("OSError: [Errno 28] No space left on device\n", "disk", "free space"),
@@ -82,7 +82,10 @@ def test_success_needs_no_remedy(world: World) -> None:
 
 
 def test_out_of_memory_without_a_word_of_the_gpu_asks_for_memory(world: World) -> None:
-    assert "resources.mem" in explain(world, "fail-71").advice
+    found = explain(world, "fail-71")
+    assert [str(change) for change in found.changes] == [
+        "stages.make.resources.mem 1000MB -> 2000MB"
+    ]
 
 
 def test_the_log_of_an_older_attempt_explains_nothing(world: World) -> None:
