@@ -17,6 +17,7 @@ from pipeline.plan import Plan
 
 COMMANDS = {
     "pbs": ("qsub", "qstat", "qdel"),
+    "torque": ("qsub", "qstat", "qdel"),
     "slurm": ("sbatch", "squeue", "scancel"),
     "local": ("bash",),
 }

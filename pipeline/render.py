@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "job_templates"
 
-_EXTENSIONS = {"pbs": ".pbs", "slurm": ".sbatch", "local": ".sh"}
+_EXTENSIONS = {"pbs": ".pbs", "torque": ".pbs", "slurm": ".sbatch", "local": ".sh"}
 _INDEX_NAMES = {
     "pbs": "PBS_ARRAY_INDEX",
+    "torque": "PBS_ARRAYID",
     "slurm": "SLURM_ARRAY_TASK_ID",
     "local": "LOCAL_ARRAY_INDEX",
 }
-_SUBMIT = {"pbs": "qsub", "slurm": "sbatch", "local": "bash"}
-_PREFIXES = {"pbs": "#PBS ", "slurm": "#SBATCH ", "local": "# "}
+_SUBMIT = {"pbs": "qsub", "torque": "qsub", "slurm": "sbatch", "local": "bash"}
+_PREFIXES = {"pbs": "#PBS ", "torque": "#PBS ", "slurm": "#SBATCH ", "local": "# "}
 
-_MISREAD = {"pbs": r"[\"'\\:,^]", "slurm": r"\\"}  # in the name of a log file
+_PBS_MISREADS = r"[\"'\\:,^]"
+_MISREAD = {
+    "pbs": _PBS_MISREADS,
+    "torque": _PBS_MISREADS,
+    "slurm": r"\\",
+}  # in the name of a log file
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DIRECTIVE_WORD = re.compile(r"[\w@%+=:,./-]*")  # a queue or an account

@@ -49,7 +49,7 @@ class Site(msgspec.Struct, frozen=True):
     """Where jobs run."""
 
     site: str
-    scheduler: Literal["pbs", "slurm", "local"]
+    scheduler: Literal["pbs", "torque", "slurm", "local"]
     project_dir: str = ""
     log_dir: str = ""
     network_interface: str = ""

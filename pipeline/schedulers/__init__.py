@@ -11,6 +11,10 @@ def get(name: str, spool: str) -> Scheduler:
         from pipeline.schedulers.pbs import PBS
 
         return PBS()
+    if name == "torque":
+        from pipeline.schedulers.torque import Torque
+
+        return Torque()
     if name == "slurm":
         from pipeline.schedulers.slurm import Slurm
 

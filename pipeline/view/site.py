@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -39,9 +39,16 @@ def sites(found: Sequence[tuple[str, Site]], default: str) -> None:
         walltime = "" if d.walltime is None else str(d.walltime)
         table.add_row(
             name, one.scheduler, d.queue or "", str(d.gpus or 0), str(d.cpus or ""), walltime,
-            "default" if name == default else "",
+            ", ".join(_notes(name, one, default)),
         )  # fmt: skip
     console().print(table)
+
+
+def _notes(name: str, one: Site, default: str) -> Iterator[str]:
+    if name == default:
+        yield "default"
+    if one.scheduler == "torque":
+        yield "untested: from Torque's manual"
 
 
 def site(one: Site) -> None:

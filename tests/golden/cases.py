@@ -11,7 +11,7 @@ import msgspec
 from pipeline.job import Job, Resources, Runtime, Upstream
 
 HERE = Path(__file__).parent
-NAMES = {"pbs": "pbs", "slurm": "sbatch", "local": "sh"}
+NAMES = {"pbs": "pbs", "torque": "torque", "slurm": "sbatch", "local": "sh"}
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ def _cases() -> list[Case]:
     image = Runtime(container="apptainer", image="/scratch/me/nemo.sif")
     one = Resources(nodes=1, gpus=1, cpus=8, mem_bytes=64 * 10**9, walltime_s=4 * 3600)
     for scheduler in NAMES:
-        extra = {"slurm": ("--exclusive",), "pbs": ("-l place=excl",)}.get(scheduler, ())
+        extra = {"slurm": ("--exclusive",), "pbs": ("-l place=excl",), "torque": ()}.get(scheduler, ())
         array = array_job(scheduler=scheduler)
         cases += [
             Case("plain", make_job(scheduler=scheduler)),

@@ -12,7 +12,7 @@ from pipeline.render import render
 from tests.golden.cases import CASES, HERE
 
 if __name__ == "__main__":
-    for old in (p for p in HERE.iterdir() if p.suffix in (".pbs", ".sbatch", ".sh")):
+    for old in (p for p in HERE.iterdir() if p.suffix in (".pbs", ".torque", ".sbatch", ".sh")):
         old.unlink()
     for case in CASES:
         case.path.write_text(render(case.job, attempt_tasks=case.tasks))

@@ -41,7 +41,7 @@ def test_script_is_the_golden_one(case: Case) -> None:
 
 
 def test_every_golden_file_has_its_case() -> None:
-    kept = {p for p in HERE.iterdir() if p.suffix in (".pbs", ".sbatch", ".sh")}
+    kept = {p for p in HERE.iterdir() if p.suffix in (".pbs", ".torque", ".sbatch", ".sh")}
     assert kept == {case.path for case in CASES}
 
 
