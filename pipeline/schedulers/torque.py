@@ -2,8 +2,8 @@
 to be had, so whatever stands here is read, not seen.
 
 It differs from OpenPBS in what matters here: `-t` makes an array, whose dependents need
-`afteranyarray`; `qstat -f` prints text, not JSON; and a job that has ended stays in state C with its
-`exit_status` for `keep_completed` seconds only, after which nobody but its receipt knows of it.
+`afteranyarray`; `qstat -f` prints text, not JSON; and a job that has ended stays in state C with
+its `exit_status` for `keep_completed` seconds only, after which nobody but its receipt knows of it.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def _whole(job_id: str) -> str:
 def _jobs(text: str) -> Iterator[tuple[str, Attributes]]:
     """The jobs of `qstat -f`: a line `Job Id: X`, then `    name = value`; a value goes on in lines
     that begin with a tab."""
-    job_id, attributes, last = "", {}, ""
+    attributes: dict[str, str] = {}
+    job_id = last = ""
     for line in text.splitlines():
         if line.startswith("Job Id:"):
             if job_id:

@@ -84,7 +84,7 @@ def _cases() -> list[Case]:
     image = Runtime(container="apptainer", image="/scratch/me/nemo.sif")
     one = Resources(nodes=1, gpus=1, cpus=8, mem_bytes=64 * 10**9, walltime_s=4 * 3600)
     for scheduler in NAMES:
-        extra = {"slurm": ("--exclusive",), "pbs": ("-l place=excl",), "torque": ()}.get(scheduler, ())
+        extra = {"slurm": ("--exclusive",), "pbs": ("-l place=excl",)}.get(scheduler, ())
         array = array_job(scheduler=scheduler)
         cases += [
             Case("plain", make_job(scheduler=scheduler)),
