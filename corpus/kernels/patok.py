@@ -1,9 +1,11 @@
 """The loops of corpus.variants.patok, which says what they do.
 
-The text of a document never changes, only where it is cut. So a document is its spelling, and
-`tokens[i]` is the token that begins at byte i of it, or -1 within a token. A uniform byte that is
-a token's first is a uniform token: drawing bytes until one is found takes as many draws as a token
-has bytes, whatever the length of the document, and contracting moves nothing.
+The text of a document never changes, only where it is cut. So a document is its spelling: a bit of
+`begins` for each byte at which a token begins, and there `tokens[i]`. A uniform byte that is a
+token's first is a uniform token: drawing bytes until one is found takes as many draws as a token
+has bytes, whatever the length of the document, and contracting moves nothing. What the loops look
+for (tokens, affix forms, repeats) they find by the lowest set bit of a word of 64 bytes; looking at
+one byte after another costs a mispredicted branch each time.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from corpus.kernels.tables import (
     Words,
     inline,
     kernel,
+    lowest_bit,
 )
 
 Masks = NDArray[np.uint32]
@@ -63,22 +66,59 @@ class Room(NamedTuple):
     """Arrays for one document of up to `n` bytes."""
 
     text: Bytes
-    tokens: Ints
-    forms: Masks  # bit L: a form of L bytes begins here; bit 16 + L: one that has a space mark;
-    # bit 0: two characters begin here that stand twice in a row
+    begins: Words  # a bit a byte: a token begins here; and one more, behind the last
+    tokens: Ints  # where one begins
+    starts_form: Words  # a bit a byte: an affix form begins here
+    forms: Masks  # where one does: bit L for a form of L bytes, 16 + L for one with a space mark
+    repeats: Words  # a bit a byte: two characters begin here that stand twice in a row
     old: Ints
     new: Ints
     after: Ints
     cuts: Longs  # (16,): where the parts of a span begin, and its end
+    spots: Longs  # where its tokens begin, and its end
 
 
-def new_room(longest: int, expand_prop: float) -> Room:
-    """Arrays for documents whose spellings have up to `longest` bytes."""
-    size = longest + 32
+def new_room(longest: int, expand_prop: float, most_tokens: int) -> Room:
+    """Arrays for documents whose spellings have up to `longest` bytes, and spans of tokens."""
+    size, words = longest + 32, longest // 64 + 3
     ids = size + math.floor(expand_prop * size)
-    return Room(np.empty(size, np.uint8), np.empty(size, np.int32), np.empty(size, np.uint32),
-                np.empty(ids, np.int32), np.empty(ids, np.int32),
-                np.empty(ids, np.int32), np.empty(16, np.int64))
+    return Room(np.empty(size, np.uint8), np.empty(words, np.uint64), np.empty(size, np.int32),
+                np.empty(words, np.uint64), np.empty(size, np.uint32), np.empty(words, np.uint64),
+                np.empty(ids, np.int32), np.empty(ids, np.int32), np.empty(ids, np.int32),
+                np.empty(16, np.int64), np.empty(most_tokens + 1, np.int64))
+
+
+@inline
+def _window(bits: Words, at: int, stop: int) -> np.uint64:
+    """The bits of places at, at + 1, ... as the bits 0, 1, ... of a word; none from `stop` on."""
+    place, shift = at >> 6, np.uint64(at & 63)
+    word = bits[place] >> shift
+    if shift:
+        word |= bits[place + 1] << (np.uint64(64) - shift)
+    if stop - at < 64:
+        word &= (np.uint64(1) << np.uint64(stop - at)) - np.uint64(1)
+    return word
+
+
+@inline
+def _next(bits: Words, at: int, stop: int) -> int:
+    """The first place from `at` on whose bit is set, or `stop`."""
+    while at < stop:
+        word = _window(bits, at, stop)
+        if word:
+            return at + lowest_bit(word)
+        at += 64
+    return stop
+
+
+@inline
+def _put(bits: Words, at: int) -> None:
+    bits[at >> 6] |= np.uint64(1) << np.uint64(at & 63)
+
+
+@inline
+def _clear(bits: Words, at: int) -> None:
+    bits[at >> 6] &= ~(np.uint64(1) << np.uint64(at & 63))
 
 
 @kernel
@@ -102,14 +142,17 @@ def _spell(starts: Longs, pieces: Bytes, marks: Bytes, ids: Ints, own: bool, roo
     spellings too: within a word by the argument of `_join`, between words because no token spans
     them. Only around added tokens nothing is known.
     """
-    size, loose = 0, True
+    size, loose, clean = 0, True, 0
     for i in range(ids.size):
         token = ids[i]
         begin = starts[token]
         length = starts[token + 1] - begin
+        while clean <= ((size + length) >> 6) + 1:
+            room.begins[clean] = room.starts_form[clean] = room.repeats[clean] = np.uint64(0)
+            clean += 1
         for k in range(length):
             room.text[size + k] = pieces[begin + k]
-            room.tokens[size + k] = -1
+        _put(room.begins, size)
         mark = np.int32(marks[token])
         added = mark & _ADDED != 0
         room.tokens[size] = token | (mark & 7) << ID_BITS
@@ -117,6 +160,8 @@ def _spell(starts: Longs, pieces: Bytes, marks: Bytes, ids: Ints, own: bool, roo
             room.tokens[size] |= _JOINED
         loose = added or not own
         size += length
+    if size:
+        _put(room.begins, size)
     for k in range(24):
         room.text[size + k] = 0
     return size
@@ -157,7 +202,7 @@ def _repeats(text: Bytes, at: int, size: int) -> bool:
 
 @kernel
 def _mark_places(rules: Rules, room: Room, size: int) -> None:
-    """Fill `forms` for the whole document."""
+    """Fill `forms` and `repeats` for the whole document."""
     text = room.text
     for i in range(size):
         mask, node, at = np.uint32(0), 0, i
@@ -170,7 +215,11 @@ def _mark_places(rules: Rules, room: Room, size: int) -> None:
                 break
             mask |= rules.ends[node]
             at += 1
-        room.forms[i] = mask | np.uint32(_repeats(text, i, size))
+        if mask:
+            room.forms[i] = mask
+            _put(room.starts_form, i)
+        if _repeats(text, i, size):
+            _put(room.repeats, i)
 
 
 @inline
@@ -191,75 +240,74 @@ def _within(mask: int, bytes_left: int) -> int:
 @inline
 def _overlap(room: Room, start: int, stop: int) -> bool:
     """Whether two forms within text[start:stop] begin at one place."""
-    for i in range(start, stop):
+    i = _next(room.starts_form, start, stop)
+    while i < stop:
         mask = _within(np.int64(room.forms[i]), stop - i)
         if mask & (mask - 1):
             return True
+        i = _next(room.starts_form, i + 1, stop)
     return False
 
 
 @kernel
 def _choose(rules: Rules, room: Room, size: int, count: int,
-            draws: Draws) -> tuple[int, int]:
-    """Steps 1 and 2: the span of bytes to contract, or (-1, -1)."""
+            draws: Draws) -> int:
+    """Steps 1 and 2: how many tokens to contract, which begin at `spots`, or 0."""
     chance = np.float64(next32(draws)) / 4294967296.0
     row = 0
     while row + 1 < rules.weights.size and chance >= rules.weights[row]:
         row += 1
     wanted = min(rules.lengths[row], count)
     for _ in range(REDRAWS):
-        start = below(draws, size)
-        stop = start
-        seen = 0
+        start = stop = seen = 0
         while True:
+            start = below(draws, size)
             # A byte within a token is no start; nor is one with too few tokens behind it.
-            if room.tokens[start] >= 0:
+            if room.begins[start >> 6] >> np.uint64(start & 63) & np.uint64(1):
                 stop, seen, found = start, 0, 0
                 while found < wanted and stop < size:
+                    room.spots[found] = stop
                     seen |= room.tokens[stop]
                     found += 1
-                    stop += 1
-                    while stop < size and room.tokens[stop] < 0:
-                        stop += 1
+                    stop = _next(room.begins, stop + 1, size)
                 if found == wanted:
+                    room.spots[found] = stop
                     break
-            start = below(draws, size)
         if seen & _ATOM:
             continue
         if seen & _AFFIX == 0:
-            return start, stop
+            return wanted
         awareness = rules.awareness
         if _overlap(room, start, stop):
             awareness = rules.awareness_if_overlap
         if not happens(draws, awareness):
-            return start, stop
-    return -1, -1
+            return wanted
+    return 0
 
 
 @inline
 def _pick_form(rules: Rules, room: Room, start: int, stop: int, draws: Draws) -> tuple[int, int]:
     """Step 4: where the chosen form begins and ends; (start, start) for none."""
     plain = marked = 0
-    for i in range(start, stop):
+    i = _next(room.starts_form, start, stop)
+    while i < stop:
         mask = np.int64(room.forms[i])
-        if mask > 1:
-            plain += _ones(_within(mask, stop - i))
-            marked += _ones(_within(mask >> MARKED, stop - i))
+        plain += _ones(_within(mask, stop - i))
+        marked += _ones(_within(mask >> MARKED, stop - i))
+        i = _next(room.starts_form, i + 1, stop)
     if plain == 0 or not happens(draws, rules.awareness):
         return start, start
     shift = MARKED if marked else 0
     left = below(draws, marked if marked else plain)
-    for i in range(start, stop):
+    i = _next(room.starts_form, start, stop)
+    while i < stop:
         mask = _within(np.int64(room.forms[i]) >> shift, stop - i)
         while mask:
             if left == 0:
-                length = 0
-                while mask & 1 == 0:
-                    mask >>= 1
-                    length += 1
-                return i, i + length
+                return i, i + lowest_bit(np.uint64(mask))
             mask &= mask - 1
             left -= 1
+        i = _next(room.starts_form, i + 1, stop)
     return start, start
 
 
@@ -276,16 +324,17 @@ def _cuts(rules: Rules, room: Room, start: int, stop: int, draws: Draws) -> int:
             after = end
         cuts[count] = part
         count += 1
-        for i in range(part, after):
-            if room.forms[i] & np.uint32(1):
-                pair = _pair(room.text, i)
-                if i + 2 * pair <= after:
-                    if i > part:
-                        cuts[count] = i
-                        count += 1
-                    cuts[count] = i + pair
+        i = _next(room.repeats, part, after)
+        while i < after:
+            pair = _pair(room.text, i)
+            if i + 2 * pair <= after:
+                if i > part:
+                    cuts[count] = i
                     count += 1
-                    break
+                cuts[count] = i + pair
+                count += 1
+                break
+            i = _next(room.repeats, i + 1, after)
         part = after
     cuts[count] = stop
     return count
@@ -312,15 +361,6 @@ def _stays(tables: Tables, scratch: Scratch, room: Room, left: int, right: int, 
 
 
 @inline
-def _token_end(room: Room, at: int, last: int) -> int:
-    """Where the token ends that begins at byte `at`; `last` ends one."""
-    at += 1
-    while at < last and room.tokens[at] < 0:
-        at += 1
-    return at
-
-
-@inline
 def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, begin: int,
           last: int, at: int) -> int:
     """Step 6 for the part text[start:stop]: tokens to room.new[at:]; returns where they end.
@@ -335,7 +375,7 @@ def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, b
     tokens, new = room.tokens, room.new
     first, sound, i, before_whole = at, True, start, False
     while i < stop and sound:
-        end = _token_end(room, begin, last)
+        end = _next(room.begins, begin + 1, last)
         joint, token = at, tokens[begin]
         whole = i == begin and end <= stop
         if whole:
@@ -367,40 +407,39 @@ def _join(tables: Tables, scratch: Scratch, room: Room, start: int, stop: int, b
 
 
 @inline
-def _contract(tables: Tables, rules: Rules, scratch: Scratch, room: Room, start: int, stop: int,
-              size: int, draws: Draws) -> tuple[bool, int]:
-    """Cut text[start:stop] anew; whether its tokens changed, and by how many they became more."""
+def _contract(tables: Tables, rules: Rules, scratch: Scratch, room: Room, count: int, size: int,
+              draws: Draws) -> tuple[bool, int]:
+    """Cut the `count` tokens at `spots` anew; whether they changed, and how many more they are."""
+    start, stop = room.spots[0], room.spots[count]
     parts = _cuts(rules, room, start, stop, draws)
     starts, tokens, new = tables.piece_starts, room.tokens, room.new
-    made, begin = 0, start
+    made, spot = 0, 0
     for part in range(parts):
         first = room.cuts[part]
-        end = _token_end(room, begin, stop)
-        while end <= first:
-            begin = end
-            end = _token_end(room, begin, stop)
-        made = _join(tables, scratch, room, first, room.cuts[part + 1], begin, stop, made)
-    before, last, changed = 0, 0, False
-    at = start
-    for i in range(start, stop):
-        if tokens[i] >= 0:
-            # As long as nothing has changed, token `before` begins where the new one does.
-            changed |= before >= made or (tokens[i] ^ new[before]) & _ID != 0
-            last = tokens[i] & _ID
-            before += 1
-    if not changed and before == made:
+        while room.spots[spot + 1] <= first:
+            spot += 1
+        made = _join(tables, scratch, room, first, room.cuts[part + 1], room.spots[spot], stop,
+                     made)
+    changed = made != count
+    for i in range(min(made, count)):
+        # As long as nothing has changed, token i begins where the new one does.
+        changed |= (tokens[room.spots[i]] ^ new[i]) & _ID != 0
+    if not changed:
         return False, 0
+    last = tokens[room.spots[count - 1]] & _ID
     kept = tokens[start] & _KNOWN if (tokens[start] ^ new[0]) & _ID == 0 else 0
-    for i in range(start, stop):
-        tokens[i] = -1
+    for i in range(count):
+        _clear(room.begins, room.spots[i])
+    at = start
     for i in range(made):
         token = new[i] & _ID
         tokens[at] = new[i] | np.int32(rules.marks[token] & 7) << ID_BITS
+        _put(room.begins, at)
         at += starts[token + 1] - starts[token]
     tokens[start] |= kept
     if stop < size and last != new[made - 1] & _ID:
         tokens[stop] &= ~_KNOWN
-    return True, made - before
+    return True, made - count
 
 
 @kernel
@@ -423,17 +462,16 @@ def patok_documents(tables: Tables, rules: Rules, scratch: Scratch, ids: Ints, b
         attempts = math.floor(rules.contract_prop * count)
         contractions += attempts
         for _ in range(attempts):
-            start, stop = _choose(rules, room, size, count, draws)
-            if start >= 0:
-                changed, more = _contract(tables, rules, scratch, room, start, stop, size,
-                                          draws)
+            chosen = _choose(rules, room, size, count, draws)
+            if chosen:
+                changed, more = _contract(tables, rules, scratch, room, chosen, size, draws)
                 contracted += changed
                 count += more
-        found = 0
-        for i in range(size):
-            if room.tokens[i] >= 0:
-                room.old[found] = room.tokens[i] & _ID
-                found += 1
+        found, i = 0, _next(room.begins, 0, size)
+        while i < size:
+            room.old[found] = room.tokens[i] & _ID
+            found += 1
+            i = _next(room.begins, i + 1, size)
         attempts = math.floor(rules.expand_prop * count)
         end, changed_tokens = split_randomly(
             tables.split_starts, tables.split_left, tables.split_right, rules.affix_tokens,

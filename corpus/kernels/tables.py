@@ -118,6 +118,16 @@ def load64(context: Any, array: Any, index: Any) -> Any:
     return types.uint64(array, types.intp), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def lowest_bit(context: Any, word: Any) -> Any:
+    """The place of the lowest bit of a word that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
 @inline
 def pair_rank(pairs: Words, front: Words, left: int, right: int) -> int:
     """Rank of the merge of two tokens, or NO_RANK."""

@@ -94,7 +94,8 @@ class Patok(Variant):
         self.forms = affix_forms(Path(parameters.affix_dir), vocabulary.about.mark)
         self.rules = _rules(parameters, self.forms, vocabulary)
         self._draws, self._scratch = new_draws(seed), new_scratch()
-        self._room = new_room(1 << 12, parameters.expand_prop)
+        self._span = max(parameters.num_toks_to_cont)
+        self._room = new_room(1 << 12, parameters.expand_prop, self._span)
 
     def describe(self) -> dict[str, Any]:
         described = super().describe() | {"affixes": sha256_value(sorted(self.forms))}
@@ -108,7 +109,7 @@ class Patok(Variant):
         (ids, bounds, numbers, _), tables = documents, self.vocabulary.tables
         longest, total = patok.longest_spelling(tables, ids, bounds)
         if len(self._room.text) < longest + 32:
-            self._room = patok.new_room(longest, self.rules.expand_prop)
+            self._room = patok.new_room(longest, self.rules.expand_prop, self._span)
         self._scratch = grow(self._scratch, longest)
         out = np.empty(grown(total, self.rules.expand_prop), np.int32)
         out_bounds = np.empty_like(bounds)
