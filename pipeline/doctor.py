@@ -22,7 +22,7 @@ COMMANDS = {
     "local": ("bash",),
 }
 IMPORTS = {
-    "light": ("numpy", "tokenizers", "sentencepiece"),
+    "light": ("numpy", "numba", "tokenizers", "sentencepiece", "xxhash"),
     "hf": ("torch", "transformers", "safetensors"),
 }
 AFFIXES = {"prefix.txt": 97, "infix.txt": 2, "suffix.txt": 21}
