@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from corpus.errors import CorpusError
 from corpus.indexed import Ids, dtype_for
+from corpus.jit import one_at_a_time
 from corpus.lines import Batch, Overlong
 from corpus.text_encoder import TextEncoder
 from corpus.variants import make_variant
@@ -171,6 +172,9 @@ class Crew:
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, workers: int) -> None:
         self.encoders = [Encoder(recipe, vocabulary) for _ in range(max(workers, 1))]
+        with one_at_a_time():  # the kernels are compiled here, or read
+            self.encoders[0].encode(Batch(0, [b'{"text": "a"}']))
+        self.encoders[0].histogram[:] = 0
 
     def encode(self, batches: Iterator[Batch]) -> Iterator[Encoded]:
         """Encode all batches."""

@@ -11,11 +11,14 @@ may be deleted at any time.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -73,3 +76,21 @@ def use(directory: Path) -> None:
         # Most loops run over the few bytes of a word, where vectors only cost.
         numba.config.LOOP_VECTORIZE = 0
         numba.config.CACHE_DIR = str(directory / f"jit-{_sources_digest()}")
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold a lock of the cache while kernels are first called: of many tasks that start at once one
+    compiles, and the others find what it made. Where the file system has no locks, all compile.
+    """
+    folder = Path(require("numba", "numba").config.CACHE_DIR)
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((folder / "compiling.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as fault:
+            logging.getLogger(__name__).warning(
+                "%s cannot be locked (%s): tasks that start together compile the same", folder,
+                fault.strerror)
+        yield

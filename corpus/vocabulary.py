@@ -287,6 +287,8 @@ def _differs(vocabulary: Vocabulary, library: Tokenizer) -> str:
     from corpus.text_encoder import TextEncoder
 
     encoder = TextEncoder(vocabulary)
+    with jit.one_at_a_time():
+        encoder.encode([b"a"])
     for text in _probes(vocabulary):
         if not np.array_equal(encoder.encode([text.encode()])[0], library.encode(text)):
             return text[:80]
