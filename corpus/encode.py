@@ -173,8 +173,7 @@ class Crew:
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, workers: int) -> None:
         self.encoders = [Encoder(recipe, vocabulary) for _ in range(max(workers, 1))]
         with one_at_a_time():  # the kernels are compiled here, or read
-            self.encoders[0].encode(Batch(0, [b'{"text": "a"}']))
-        self.encoders[0].histogram[:] = 0
+            self.encoders[0].encode(Batch(0, []))
 
     def encode(self, batches: Iterator[Batch]) -> Iterator[Encoded]:
         """Encode all batches."""

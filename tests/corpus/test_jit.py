@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,37 @@ def test_the_digest_is_of_every_kernel(
             stream.write("# changed\n")
         assert digest() != before
         before = digest()
+
+
+def test_one_compiles_while_the_others_wait(one_cache: Path) -> None:
+    jit.use(one_cache)
+    order: list[str] = []
+    inside = threading.Event()
+
+    def second() -> None:
+        inside.wait(30)
+        with jit.one_at_a_time():
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with jit.one_at_a_time():
+        inside.set()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+
+
+def test_without_locks_it_goes_on(
+    one_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    jit.use(one_cache)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    done = []
+    with jit.one_at_a_time():
+        done.append(1)
+    assert done and "No locks available" in caplog.text
