@@ -253,13 +253,22 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         at += size
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Open a tokenizer file, or a directory's `tokenizer.json` or else its `tokenizer.model`.
+def tokenizer_file(path: Path) -> Path:
+    """The file itself, or a directory's `tokenizer.json`, or else its `tokenizer.model`.
 
-    Raises CorpusError if there is neither or the file is not a BPE tokenizer.
+    Raises CorpusError if there is neither.
     """
     if path.is_dir():
         path = next((path / name for name in (JSON, MODEL) if (path / name).is_file()), path / JSON)
     if not path.is_file():
         raise CorpusError(f"{path}: no such file. Run the tokenizer stage first.")
+    return path
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Open a tokenizer file, or a directory's `tokenizer.json` or else its `tokenizer.model`.
+
+    Raises CorpusError if there is neither or the file is not a BPE tokenizer.
+    """
+    path = tokenizer_file(path)
     return SentencePieceTokenizer(path) if path.suffix == ".model" else JsonTokenizer(path)

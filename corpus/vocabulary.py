@@ -24,7 +24,7 @@ from corpus import jit
 from corpus.errors import CorpusError
 from corpus.files import atomic, sha256_file
 from corpus.merges import Merges, read_merges
-from corpus.tokenizers import Tokenizer, load_tokenizer
+from corpus.tokenizers import Tokenizer, load_tokenizer, tokenizer_file
 
 _log = logging.getLogger(__name__)
 _VERSION = 2  # raised when the tables of the same file become others
@@ -75,28 +75,18 @@ def load(path: Path, directory: Path, digest: str = "") -> Vocabulary:
     its vocabulary is beyond what the tables hold (2**20 tokens).
     """
     jit.use(directory)
-    if path.is_dir():
-        path = load_path(path)
+    path = tokenizer_file(path)
     kept = directory / f"tables-{(digest or sha256_file(path))[:24]}-v{_VERSION}.npy"
-    try:
-        about, arrays = _read(kept)
-    except (OSError, ValueError, msgspec.DecodeError):  # not there, or not whole: made anew
-        vocabulary = build(path)
-        try:
-            _keep(vocabulary, kept)
-        except OSError as fault:  # a full disk or quota: only the next task is slower for it
-            _log.warning("%s: the tables are not kept (%s)", directory, fault.strerror)
-        return vocabulary
+    found = _read(kept)
+    if found is None:
+        with jit.one_at_a_time():  # of many tasks one builds, and compiles what that needs
+            found = _read(kept)
+            if found is None:
+                vocabulary = build(path)
+                _keep(vocabulary, kept)
+                return vocabulary
+    about, arrays = found
     return Vocabulary(about, _tables(arrays), path)
-
-
-def load_path(directory: Path) -> Path:
-    """The tokenizer file of a directory. Raises CorpusError if it has none."""
-    for name in ("tokenizer.json", "tokenizer.model"):
-        if (directory / name).is_file():
-            return directory / name
-    raise CorpusError(f"{directory / 'tokenizer.json'}: no such file. Run the tokenizer stage "
-                      "first.")
 
 
 def build(path: Path) -> Vocabulary:
@@ -167,14 +157,24 @@ def _keep(vocabulary: Vocabulary, path: Path) -> None:
     characters = arrays.pop("characters")
     points = np.flatnonzero(characters >= 0)
     about = np.frombuffer(msgspec.json.encode(vocabulary.about), np.uint8)
-    with atomic(path) as file:
-        for array in (about, points, characters[points], *arrays.values()):
-            np.lib.format.write_array(file, array, (1, 0), allow_pickle=False)
-            file.write(bytes(-file.tell() % 64))
+    try:
+        with atomic(path) as file:
+            for array in (about, points, characters[points], *arrays.values()):
+                np.lib.format.write_array(file, array, (1, 0), allow_pickle=False)
+                file.write(bytes(-file.tell() % 64))
+    except OSError as fault:  # a full disk or quota: only the next task is slower for it
+        _log.warning("%s: the tables are not kept (%s)", path.parent, fault.strerror)
 
 
-def _read(path: Path) -> tuple[About, dict[str, NDArray[Any]]]:
-    """Map what `_keep` wrote. Raises OSError or ValueError where it is missing or not whole."""
+def _read(path: Path) -> tuple[About, dict[str, NDArray[Any]]] | None:
+    """Map what `_keep` wrote; None where it is missing or not whole."""
+    try:
+        return _map(path)
+    except (OSError, ValueError, msgspec.DecodeError):
+        return None
+
+
+def _map(path: Path) -> tuple[About, dict[str, NDArray[Any]]]:
     from corpus.kernels.tables import Tables
 
     found, at = [], 0
@@ -287,8 +287,6 @@ def _differs(vocabulary: Vocabulary, library: Tokenizer) -> str:
     from corpus.text_encoder import TextEncoder
 
     encoder = TextEncoder(vocabulary)
-    with jit.one_at_a_time():
-        encoder.encode([b"a"])
     for text in _probes(vocabulary):
         if not np.array_equal(encoder.encode([text.encode()])[0], library.encode(text)):
             return text[:80]

@@ -60,10 +60,6 @@ class Change(msgspec.Struct, frozen=True):
     before: str
     after: str
 
-    def as_set(self) -> str:
-        """As `--set` takes it."""
-        return f"{self.key}={self.after}"
-
     def __str__(self) -> str:
         return f"{self.key} {self.before} -> {self.after}"
 
@@ -113,7 +109,7 @@ def changes(row: Cause, job: Job) -> list[Change]:
     for key, word in row.patch.items():
         name = key.replace("<stage>", job.stage)
         before = _value(name, job)
-        after = None if before is None else _changed(name, before, word)
+        after = None if before is None else _changed(before, word)
         if after is None or after == before:
             return []
         found.append(Change(name, _text(name, before), _text(name, after)))
@@ -131,7 +127,7 @@ def _value(key: str, job: Job) -> Any:
     return value
 
 
-def _changed(key: str, before: Any, word: str | int | float | bool) -> Any:
+def _changed(before: Any, word: str | int | float | bool) -> Any:
     """The value after a patch; None where it cannot be had, as the half of 1."""
     factor = _WORDS.get(word) if isinstance(word, str) else None
     if isinstance(word, str) and (match := _FACTOR.fullmatch(word)):

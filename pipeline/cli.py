@@ -122,9 +122,7 @@ class Context:
         sets = [*patch, *self.sets]
         return plan.make(study.load(self.study_path, self.profiles, sets), self.site(reference))
 
-    def engine(
-        self, plan: Plan | None = None, patches: Mapping[str, tuple[str, ...]] | None = None
-    ) -> Engine:
+    def engine(self, patches: Mapping[str, tuple[str, ...]] | None = None) -> Engine:
         """The plan with its state, scheduler and transport, and with what remedies changed:
         `patches`, or else what the run's attempts remember."""
         from pipeline import patches as remedies
@@ -132,7 +130,7 @@ class Context:
         from pipeline.manifest import Store
         from pipeline.submit import Engine
 
-        made = plan or self.plan()
+        made = self.plan()
         if patches is None:
             patches = remedies.recorded(Store(self.root / made.state_dir))
         made = remedies.apply(made, patches, lambda patch: self.plan(patch=patch))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 
 from pipeline import causes, diagnose
 from pipeline.ranges import from_ranges
 from pipeline.states import RESUBMITTED
 from pipeline.submit import Engine, Outcome
-from pipeline.track import JobStatus, Report
+from pipeline.track import Report
 
 FIRST_PAUSE_S = 60.0  # doubled with every attempt; 1 s where the queue is this machine's own
 
@@ -28,29 +29,42 @@ class Retries:
 
     def act(self, report: Report) -> tuple[list[Outcome], bool]:
         """Submits again what is due; what was submitted, and whether anything still waits."""
+        if self.most:
+            self._judge(report)
         due: dict[str, list[int]] = {}
         waiting = False
         for status in report.jobs.values():
             for task in status.of(*RESUBMITTED) if self.most else ():
-                at = self._when(status, task)
+                at = self._due[status.name, task, status.tasks[task].attempt]
                 if at is not None and at <= self.clock():
                     due.setdefault(status.name, []).append(task)
                 waiting |= at is not None
         return (self.engine.retry(due) if due else []), waiting
 
-    def _when(self, status: JobStatus, task: int) -> float | None:
-        found = status.tasks[task]
-        key = (status.name, task, found.attempt)
-        if key not in self._due:
-            tried = self._tried(status.name, task)
+    def _judge(self, report: Report) -> None:
+        """Decides about the failures that are new since the last look."""
+        new = [
+            (status, task)
+            for status in report.jobs.values()
+            for task in status.of(*RESUBMITTED)
+            if (status.name, task, status.tasks[task].attempt) not in self._due
+        ]
+        tried = self._tried({status.name for status, _ in new})
+        for status, task in new:
+            times = tried[status.name][task]
             job = self.engine.plan.job(status.name)
-            why = diagnose.why(job, found, self.engine.root, self._rows)
-            passes = why.transient and 0 < tried <= self.most
-            self._due[key] = self.clock() + self.pause * 2 ** (tried - 1) if passes else None
-        return self._due[key]
+            why = diagnose.why(job, status.tasks[task], self.engine.root, self._rows)
+            passes = why.transient and 0 < times <= self.most
+            self._due[status.name, task, status.tasks[task].attempt] = (
+                self.clock() + self.pause * 2 ** (times - 1) if passes else None
+            )
 
-    def _tried(self, name: str, task: int) -> int:
-        """How many attempts have held the task."""
-        manifest = self.engine.store.read()
-        entry = manifest.jobs.get(name) if manifest else None
-        return sum(task in from_ranges(a.tasks) for a in entry.live()) if entry else 0
+    def _tried(self, names: Collection[str]) -> dict[str, Counter[int]]:
+        """How many attempts have held each task of some jobs."""
+        manifest = self.engine.store.read() if names else None
+        found: dict[str, Counter[int]] = {name: Counter() for name in names}
+        for name, counts in found.items():
+            entry = manifest.jobs.get(name) if manifest else None
+            for attempt in entry.live() if entry else ():
+                counts.update(from_ranges(attempt.tasks))
+        return found

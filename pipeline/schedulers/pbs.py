@@ -43,7 +43,7 @@ REMEDIES = {  # of qsub's exit codes
 
 # A token always starts with a letter: qstat's JSON turns a value that looks like a number into
 # one (12345678 into a number, 1e400 into null), and the token would be gone.
-_TOKEN = re.compile(r"\bPIPELINE_TOKEN=([0-9A-Za-z]+)")
+TOKEN = re.compile(r"\bPIPELINE_TOKEN=([0-9A-Za-z]+)")
 
 
 class PBS:
@@ -69,7 +69,7 @@ class PBS:
                 if match and not match[3]:
                     return match[0]
             raise Unreachable(f"qsub printed no job id: {complaint(result)}")
-        if _no_server(result):
+        if no_server(result):
             raise Unreachable(f"PBS does not answer: {complaint(result)}")
         remedy = REMEDIES.get(result.returncode, "")
         raise Rejected(". ".join(filter(None, [f"PBS refused it: {complaint(result)}", remedy])))
@@ -114,7 +114,7 @@ class PBS:
     def parse_cancel(self, result: Completed) -> None:
         if result.returncode in (0, FINISHED, UNKNOWN_ID, ENDING):
             return
-        if _no_server(result):
+        if no_server(result):
             raise Unreachable(f"PBS does not answer: {complaint(result)}")
         raise Rejected(f"PBS did not delete it: {complaint(result)}")
 
@@ -174,11 +174,11 @@ def _token(attributes: Any) -> str:
         return str(variables["PIPELINE_TOKEN"])
     values = variables.values() if isinstance(variables, Mapping) else [variables]
     for value in [*values, attributes.get("Submit_arguments")]:
-        if match := _TOKEN.search(value if isinstance(value, str) else ""):
+        if match := TOKEN.search(value if isinstance(value, str) else ""):
             return match[1]
     return ""
 
 
-def _no_server(result: Completed) -> bool:
+def no_server(result: Completed) -> bool:
     killed = result.returncode < 0
     return killed or result.returncode in NO_SERVER or bool(NO_SERVER_WORDS.search(result.stderr))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.errors import Rejected, Unreachable
 from pipeline.schedulers.base import Answer, Completed, Submission, TaskReport
 from pipeline.schedulers.indices import runs
-from pipeline.schedulers.pbs import NO_SERVER, NO_SERVER_WORDS, UNKNOWN_ID
+from pipeline.schedulers.pbs import TOKEN, UNKNOWN_ID, no_server
 from pipeline.schedulers.words import complaint, seconds, signal_name
 from pipeline.states import EXIT_STATES, State
 
@@ -37,7 +37,6 @@ EXITS = {  # Torque Administrator Guide, "Job exit status"; the others are failu
     -12: (State.TIMEOUT, "exceeded its CPU time"),
 }
 _NOT_DELETED = frozenset({0, UNKNOWN_ID, 170})  # 170: state C, "invalid for state of job"
-_TOKEN = re.compile(r"\bPIPELINE_TOKEN=([0-9A-Za-z]+)")
 
 Attributes = Mapping[str, str]
 
@@ -67,7 +66,7 @@ class Torque:
                 if match and not match[3] and not match[4]:
                     return match[0]
             raise Unreachable(f"qsub printed no job id: {complaint(result)}")
-        if _no_server(result):
+        if no_server(result):
             raise Unreachable(f"Torque does not answer: {complaint(result)}")
         raise Rejected(f"Torque refused it: {complaint(result)}")
 
@@ -105,7 +104,7 @@ class Torque:
             if result.returncode != 0:
                 raise Unreachable(f"Torque does not answer: {complaint(result)}")
             for job_id, attributes in _jobs(result.stdout):
-                match = _TOKEN.search(attributes.get("Variable_List", ""))
+                match = TOKEN.search(attributes.get("Variable_List", ""))
                 if match:
                     tokens[match[1]] = _whole(job_id)
         return tokens
@@ -118,7 +117,7 @@ class Torque:
     def parse_cancel(self, result: Completed) -> None:
         if result.returncode in _NOT_DELETED:
             return
-        if _no_server(result):
+        if no_server(result):
             raise Unreachable(f"Torque does not answer: {complaint(result)}")
         raise Rejected(f"Torque did not delete it: {complaint(result)}")
 
@@ -197,8 +196,3 @@ def _report(attributes: Attributes) -> TaskReport:
                           host=host, elapsed_s=elapsed)  # fmt: skip
     return TaskReport(EXIT_STATES.get(code, State.FAILED), exit_code=code, host=host,
                       elapsed_s=elapsed)  # fmt: skip
-
-
-def _no_server(result: Completed) -> bool:
-    killed = result.returncode < 0
-    return killed or result.returncode in NO_SERVER or bool(NO_SERVER_WORDS.search(result.stderr))

@@ -83,10 +83,10 @@ def test_what_a_patch_makes_of_a_value(
 
 def test_walltime_and_memory_are_written_as_a_study_writes_them(world: World) -> None:
     job = world.plan.job("make")
-    assert [c.as_set() for c in causes.changes(row("walltime"), job)] == [
+    assert [f"{c.key}={c.after}" for c in causes.changes(row("walltime"), job)] == [
         "stages.make.resources.walltime=02:00:00"
     ]
-    assert [c.as_set() for c in causes.changes(row("memory"), job)] == [
+    assert [f"{c.key}={c.after}" for c in causes.changes(row("memory"), job)] == [
         "stages.make.resources.mem=2000MB"
     ]
 
