@@ -50,6 +50,7 @@ class Site(msgspec.Struct, frozen=True):
 
     site: str
     scheduler: Literal["pbs", "torque", "slurm", "local"]
+    host: str = ""  # for `ssh`, by its name in ~/.ssh/config; empty: the scheduler is here
     project_dir: str = ""
     log_dir: str = ""
     network_interface: str = ""

@@ -10,6 +10,7 @@ from pipeline.errors import NotStarted, Unreachable
 from pipeline.schedulers.base import Completed
 
 TIMEOUT_S = 60
+NOT_FOUND = 127  # what a shell says of a command that is not there
 
 
 class Transport(Protocol):
@@ -19,6 +20,9 @@ class Transport(Protocol):
 
     def run(self, argv: Sequence[str], keep_fd: int | None = None) -> Completed:
         """`keep_fd` stays open in the command, so that a lock outlives this process."""
+
+    def run_all(self, argvs: Sequence[Sequence[str]]) -> list[Completed]:
+        """Several commands in one go, in their order; one that is not there ends with 127."""
 
 
 class Here:
@@ -54,3 +58,12 @@ class Here:
         except OSError as error:
             raise NotStarted(f"{argv[0]}: cannot be run: {error.strerror}") from None
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+    def run_all(self, argvs: Sequence[Sequence[str]]) -> list[Completed]:
+        results = []
+        for argv in argvs:
+            try:
+                results.append(self.run(argv))
+            except NotStarted as error:
+                results.append(Completed(tuple(argv), NOT_FOUND, "", str(error)))
+        return results
