@@ -35,7 +35,7 @@ docs:
 	done; exit $$status
 
 bench: .venv/dev.stamp
-	@for f in $(addprefix benchmarks/,cli_start.py status.py corpus.py); do echo "== $$f"; $(PY) "$$f" || exit 1; done
+	@for f in $(addprefix benchmarks/,cli_start.py scale.py corpus.py); do echo "== $$f"; $(PY) "$$f" || exit 1; done
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,9 +21,19 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0600 would hide results from the rest of a group
         os.replace(name, path)
+        _sync_directory(path.parent)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the new name durable: the receipt that says the work is done comes next."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("fits everything. Give log, states or exits")
         try:
             re.compile(self.log)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"log is no regular expression ({error}). Correct it") from None
 
     def fits(self, state: State, exit_code: int | None, lines: Iterable[str]) -> str | None:
@@ -118,7 +119,7 @@ def changes(row: Cause, job: Job) -> list[Change]:
 
 def _value(key: str, job: Job) -> Any:
     if key == f"stages.{job.stage}.resources.walltime":
-        return job.resources.walltime_s
+        return job.chain.total_s if job.chain else job.resources.walltime_s
     if key == f"stages.{job.stage}.resources.mem":
         return job.resources.mem_bytes
     value: Any = job.config.get("parameters", {})
@@ -137,6 +138,8 @@ def _changed(before: Any, word: str | int | float | bool) -> Any:
     if isinstance(before, bool) or not isinstance(before, int | float):
         return None
     after = before * factor
+    if not math.isfinite(after):
+        return None
     return after if isinstance(before, float) else int(after) or None
 
 

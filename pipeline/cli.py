@@ -6,6 +6,7 @@ at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline import __version__
-from pipeline.errors import PipelineError, StateError
+from pipeline.errors import PipelineError, StateError, plain
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from pipeline.job import Job
     from pipeline.plan import Plan
     from pipeline.site import Site
@@ -30,6 +33,7 @@ STUDY_HELP = "Study: a name in studies/ or a file. Default: PIPELINE_STUDY, else
 SITE_HELP = "Site: a name in sites/ or a file. Default: PIPELINE_SITE, else default, else local."
 
 
+SCHEDULERS = ("pbs", "torque", "slurm", "local")
 DEPENDENCIES = ("jinja2", "msgspec", "rich", "yaml")
 
 
@@ -49,7 +53,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except PipelineError as error:
             for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+                click.echo(f"error: {plain(line)}", err=True)
             ctx.exit(error.exit_code)
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] not in DEPENDENCIES:
@@ -63,7 +67,8 @@ class _Group(click.Group):
             if not error.filename:
                 raise
             click.echo(
-                f"error: {error.filename}: {error.strerror}. Mend it and try again", err=True
+                f"error: {plain(str(error.filename))}: {error.strerror}. Mend it and try again",
+                err=True,
             )
             ctx.exit(2)
         except KeyboardInterrupt:
@@ -134,9 +139,11 @@ class Context:
         if patches is None:
             patches = remedies.recorded(Store(self.root / made.state_dir))
         made = remedies.apply(made, patches, lambda patch: self.plan(patch=patch))
-        spool = str((self.root / made.state_dir).resolve() / "local")
-        scheduler = schedulers.get(made.site.scheduler, spool)
-        return Engine(made, self.root, scheduler, transport.Here(str(self.root)), patches)
+        to = transport.for_run(made, self.root)
+        localq = to.there(f"{made.state_dir}/localq.py") if to.host else ""
+        spool = to.there(f"{made.state_dir}/local")
+        scheduler = schedulers.get(made.site.scheduler, spool, localq)
+        return Engine(made, self.root, scheduler, to, patches)
 
 
 def find_root() -> Path:
@@ -278,9 +285,12 @@ def plan(context: Context, as_json: bool) -> None:
       pipeline plan --site default
       pipeline plan --set batch.micro=1 --json
     """
+    from pipeline import secret
     from pipeline.view import study as study_view
 
-    study_view.plan(context.plan(reference=True), as_json)
+    made = context.plan(reference=True)
+    secret.refuse(made.jobs)
+    study_view.plan(made, as_json)
 
 
 @cli.command()
@@ -296,9 +306,12 @@ def check(context: Context, as_json: bool) -> None:
       pipeline check
       pipeline check --study wiki-curriculum
     """
+    from pipeline import secret
     from pipeline.view import study as study_view
 
-    study_view.check(context.plan(reference=True), as_json)
+    made = context.plan(reference=True)
+    secret.refuse(made.jobs)
+    study_view.check(made, as_json)
 
 
 @cli.command()
@@ -348,11 +361,13 @@ def submit(
       pipeline submit preprocess --variant patok
       pipeline submit all --dry-run
     """
-    from pipeline.view import status as status_view
+    from pipeline.view import outcomes as outcomes_view
 
     engine = context.engine()
     jobs = engine.plan.select(stages, variants)
-    status_view.outcomes(engine.submit(jobs, force, dry_run, whole="all" in stages))
+    if not dry_run:
+        _bring_up_to_date(engine)
+    outcomes_view.outcomes(engine.submit(jobs, force, dry_run, whole="all" in stages))
 
 
 @cli.command()
@@ -389,6 +404,7 @@ def run(context: Context, interval: float | None, retries: int) -> None:
     from pipeline.view import run as run_view
 
     engine = context.engine()
+    _bring_up_to_date(engine)
     engine.submit(engine.plan.jobs, whole=True)
     report = run_view.follow(engine, interval, Retries(engine, retries))
     run_view.ending(engine, report)
@@ -421,11 +437,12 @@ def status(
       pipeline status preprocess_patok
       pipeline status --json | jq .summary
     """
-    from pipeline.view import run as run_view
     from pipeline.view import status as status_view
 
     engine = context.engine()
     if watch and not as_json:
+        from pipeline.view import run as run_view
+
         _exit_for(run_view.follow(engine, interval))
         return
     report = engine.status()
@@ -452,12 +469,16 @@ def logs(
       pipeline logs preprocess_patok 7
       pipeline logs preprocess_patok --failed -n 20
     """
+    from pipeline.remote import Remote
     from pipeline.view import tasks as tasks_view
 
     engine = context.engine()
     found = engine.plan.job(job)
     tasks = _log_tasks(engine, found, task, failed)
-    tasks_view.logs(found, engine.root, tasks, follow, lines)
+    if isinstance(engine.transport, Remote):
+        tasks_view.remote_logs(found, engine.transport, tasks, follow, lines)
+    else:
+        tasks_view.logs(found, engine.root, tasks, follow, lines)
 
 
 def _log_tasks(engine: Engine, job: Job, task: int | None, failed: bool) -> list[int]:
@@ -495,6 +516,7 @@ def why(context: Context, job: str, task: int | None, as_json: bool) -> None:
     tasks = [task] if task else _worth_explaining(report)
     if task and task > found.tasks:
         raise StateError(f"{found.name} has tasks 1 to {found.tasks}, not {task}")
+    engine.transport.bring_logs(found.name, tasks)
     tasks_view.why([diagnose.why(found, report.tasks[t], engine.root) for t in tasks], as_json)
 
 
@@ -533,15 +555,17 @@ def resubmit(
       pipeline resubmit preprocess_patok
       pipeline resubmit train_patok --apply
     """
-    from pipeline.view import status as status_view
+    from pipeline.view import outcomes as outcomes_view
 
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
     if patched:
         engine = context.engine(patches=_remedied(engine, [job.name for job in chosen]))
         chosen = [engine.plan.job(job.name) for job in chosen]
+    if not dry_run:
+        _bring_up_to_date(engine)
     done = engine.resubmit(chosen, failed or patched, dry_run)
-    status_view.outcomes(done, nothing="Nothing to resubmit.")
+    outcomes_view.outcomes(done, nothing="Nothing to resubmit.")
 
 
 def _remedied(engine: Engine, names: list[str]) -> dict[str, tuple[str, ...]]:
@@ -578,14 +602,14 @@ def cancel(context: Context, jobs: tuple[str, ...], everything: bool, dry_run: b
       pipeline cancel train_patok
       pipeline cancel --all --profile demo
     """
-    from pipeline.view import status as status_view
+    from pipeline.view import outcomes as outcomes_view
 
     if bool(jobs) == everything:
         raise click.UsageError("Name the jobs to cancel, or give --all.")
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
     done = engine.cancel(chosen, dry_run, removed=everything)
-    status_view.outcomes(done, nothing="Nothing is queued or running.")
+    outcomes_view.outcomes(done, nothing="Nothing is queued or running.")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -692,45 +716,212 @@ def repair(context: Context) -> None:
 
 
 @cli.command()
+@click.option("--close", is_flag=True, help="End the connection that stays.")
+@click.argument("name", required=False, shell_complete=_complete("site"))
+def connect(name: str | None, close: bool) -> None:
+    """Open one SSH connection to a site's host that stays; all other commands go through it.
+
+    The only command that lets ssh ask: for a password, a code, whether a new host key is right.
+    It runs your own ssh, with your ~/.ssh/config. NAME is a site, by default the chosen one.
+
+    \b
+    Example:
+      pipeline connect mycluster
+      pipeline connect mycluster --close
+    """
+    from pipeline import site
+    from pipeline.ssh import Host
+
+    root = find_root()
+    where = site.load(root, name or site.default_name(root))
+    if not where.host:
+        raise StateError(f"site {where.site!r} has no host: its scheduler is on this machine")
+    host = Host(where.host)
+    if close:
+        ended = host.disconnect()
+        click.echo(f"{where.host}: {'disconnected' if ended else 'there was no connection'}")
+    elif host.connected():
+        click.echo(f"{where.host}: connected already")
+    else:
+        host.connect()
+        click.echo(f"{where.host}: connected")
+
+
+@cli.command()
+@click.option("--overwrite", is_flag=True, help="Also what was changed on the host since.")
+@DRY
 @JSON
 @run_options
-def doctor(context: Context, as_json: bool) -> None:
-    """Check that this study can run on this site: programs, environment, files, disk, tokens.
+def sync(context: Context, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """Put the project's code and small data on the site's host: what changed since the last time.
 
-    Each failing check comes with its remedy; exits 1 on any.
+    What git tracks or would track; never .env or keys, what runs write, or files over 16 MiB.
+    Nothing that it did not put there is deleted; a file that was changed there stops it.
+    `submit`, `run` and `resubmit` do the same first.
+
+    \b
+    Example:
+      pipeline sync --dry-run
+      pipeline sync --site mycluster
+    """
+    from pipeline import sync as copying
+    from pipeline.view import site as site_view
+
+    engine = context.engine()
+    copy = copying.of(engine.plan, engine.transport, engine.root)
+    if copy is None:
+        raise StateError(f"site {engine.plan.site.site!r} has no host: the project is here")
+    found = copy.compare()
+    if not dry_run:
+        if not overwrite:
+            copy.refuse(found)
+        copy.apply(found, overwrite)
+    site_view.sync(found, dry_run, as_json)
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    """The project's copy on the site's host, before anything is queued there."""
+    from pipeline import sync as copying
+
+    copy = copying.of(engine.plan, engine.transport, engine.root)
+    if count := copy.bring_up_to_date() if copy else 0:
+        click.echo(f"{engine.transport.host}: {count} files brought up to date", err=True)
+
+
+@cli.command()
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also ask the scheduler whether it would take each job (PBS: a held job, deleted at once; "
+    "Slurm: --test-only), and read all chunks against their checksums.",
+)
+@JSON
+@_stages()
+@run_options
+def doctor(context: Context, stages: tuple[str, ...], as_json: bool, deep: bool) -> None:
+    """Check that this study, or some of its stages, can run on this site before anything is queued.
+
+    Host, scheduler and nodes, keys, environments and their versions, data, checkpoints, disk and
+    quota. Each failing check comes with its remedy; exits 1 on any, 3 where host or scheduler do
+    not answer. docs/doctor.md lists all of them.
 
     \b
     Example:
       pipeline doctor --profile demo
+      pipeline doctor train --site default --deep
     """
     from pipeline import doctor as checks
+    from pipeline import transport
     from pipeline.view import site as site_view
 
-    found = checks.examine(context.plan(reference=True), context.root)
+    made = context.plan(reference=True)
+    to = transport.connect(made.site.host, made.site.project_dir, context.root)
+    with site_view.progress() as say:
+        found = checks.examine(made, to, stages, deep, say)
     site_view.doctor(found, as_json)
-    sys.exit(1 if any(check.status == "fail" for check in found) else 0)
+    sys.exit(checks.exit_code(found))
 
 
-@cli.command()
-@click.argument("name", required=False, shell_complete=_complete("site"))
-def sites(name: str | None) -> None:
-    """List the sites that can be named, or show one with all its values.
+class _Sites(click.Group):
+    """`sites NAME` shows a site; what is no command of the group is taken for a name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            return "show", self.commands["show"], args
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        try:
+            names = _names(ctx, "site")
+        except (PipelineError, OSError):
+            names = []
+        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *found]
+
+
+@cli.group(cls=_Sites, invoke_without_command=True, subcommand_metavar="[NAME | add NAME]")
+@click.pass_context
+def sites(ctx: click.Context) -> None:
+    """List the sites that can be named, show one with its limits, or add one.
 
     \b
     Example:
       pipeline sites
       pipeline sites example-pbs
+      pipeline sites add leonardo --host login.leonardo
+    """
+    if ctx.invoked_subcommand is None:
+        from pipeline import site
+        from pipeline.view import site as site_view
+
+        root = find_root()
+        site_view.sites(
+            [(n, site.load(root, n)) for n in site.names(root)], site.default_name(root)
+        )
+
+
+@sites.command("show", hidden=True)
+@click.argument("name", shell_complete=_complete("site"))
+def sites_show(name: str) -> None:
+    """Show one site with all its values.
+
+    \b
+    Example:
+      pipeline sites example-pbs
     """
     from pipeline import site
     from pipeline.view import site as site_view
 
+    site_view.site(site.load(find_root(), name))
+
+
+@sites.command("add")
+@click.argument("name")
+@click.option("--host", default="", help="Ask over ssh, by the name in ~/.ssh/config.")
+@click.option("--project-dir", default="", help="This project's folder there; else looked for.")
+@click.option("--scheduler", type=click.Choice(SCHEDULERS), help="Else found by its commands.")
+@click.option("--force", is_flag=True, help="Replace a site file that is there.")
+@click.option("--dry-run", is_flag=True, help="Print the file and write nothing.")
+def sites_add(
+    name: str, host: str, project_dir: str, scheduler: str | None, force: bool, dry_run: bool
+) -> None:  # fmt: skip
+    """Ask a cluster for its queues and limits and write sites/NAME.yaml.
+
+    One round trip: scheduler, queues, nodes, containers, modules, disks. Every value in the file
+    carries a comment that says where it comes from.
+
+    \b
+    Example:
+      pipeline sites add mine
+      pipeline sites add leonardo --host login.leonardo --dry-run
+    """
+    from datetime import date
+
+    from pipeline import probe, site, transport, yamlio
+
     root = find_root()
-    if name:
-        site_view.site(site.load(root, name))
-    else:
-        site_view.sites(
-            [(n, site.load(root, n)) for n in site.names(root)], site.default_name(root)
-        )
+    probe.check_name(name)
+    path = root / "sites" / f"{name}.yaml"
+    if path.exists() and not force and not dry_run:
+        raise StateError(f"{path}: is there already. Use --force to replace it, or another name")
+    request = probe.Request(name, host, project_dir, scheduler or "")
+    text = probe.ask(
+        request, transport.connect(host, project_dir, root), root, date.today().isoformat()
+    )
+    raw = yamlio.parse(text, str(path))
+    found = site.read(raw, str(path), root)
+    if dry_run:
+        click.echo(text, nl=False)
+        return
+    yamlio.write_atomic(path, text)
+    click.echo(f"{path}: {found.scheduler}, {len(found.queues)} queues. Read it, then use it with:")
+    click.echo(f"  pipeline plan --site {name}")
+    if "project_dir" not in raw:
+        click.echo("No project was found there: put in project_dir, or use --project-dir", err=True)
 
 
 @cli.command()
@@ -763,6 +954,9 @@ def _exit_for(report: Report) -> None:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):  # a name may hold what no terminal shows
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="pipeline")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from pipeline import causes, receipts
-from pipeline.job import Job
+from pipeline.errors import plain
+from pipeline.job import Job, seen
 from pipeline.states import EXIT_MEANINGS, State
 from pipeline.track import TaskStatus
 
@@ -37,7 +38,7 @@ class Diagnosis(msgspec.Struct):
 def log_files(job: Job, root: Path) -> dict[int, Path]:
     """Task -> its newest log, `<log_dir>/<task>.<scheduler job id>.log`. One listing for all."""
     found: dict[int, tuple[float, Path]] = {}
-    for path in (root / job.log_dir).glob("*.log"):
+    for path in seen(job, root, job.log_dir).glob("*.log"):
         task = path.name.partition(".")[0]
         if task.isdecimal() and path.is_file():
             found[int(task)] = max(found.get(int(task), (0.0, path)), (path.stat().st_mtime, path))
@@ -47,7 +48,7 @@ def log_files(job: Job, root: Path) -> dict[int, Path]:
 def scheduler_files(job: Job, root: Path) -> list[Path]:
     """What the scheduler itself wrote for a job, oldest first: messages from before the script's
     own log."""
-    found = [p for p in (root / job.log_dir / "scheduler").glob("*") if p.is_file()]
+    found = [p for p in (seen(job, root, job.log_dir) / "scheduler").glob("*") if p.is_file()]
     return sorted(found, key=lambda p: p.stat().st_mtime)
 
 
@@ -55,10 +56,10 @@ def _log_of(job: Job, root: Path, status: TaskStatus) -> Path | None:
     """The log of the very run that a task's state speaks of, else the scheduler's own file."""
     run = status.id  # 12[].server and 4 of an array are 12[7].server and 4_7 of its task 7
     if status.receipt:
-        run = status.receipt.name.partition(".")[2].rpartition(".")[0]
+        run = Path(status.receipt).name.partition(".")[2].rpartition(".")[0]
     elif status.index:
         run = run.replace("[]", f"[{status.index}]") if "[]" in run else f"{run}_{status.index}"
-    own = root / job.log_dir / f"{status.task}.{run}.log"
+    own = seen(job, root, job.log_dir) / f"{status.task}.{run}.log"
     # `12[7].server.OU`, `4_7.out`; the local queue puts the job's name before it.
     names = {f"{run}.OU", f"{run}.out", f"{job.name}.{run}.out"}
     return next(
@@ -92,10 +93,10 @@ def why(job: Job, status: TaskStatus, root: Path, rows: Sequence[causes.Cause] =
     text = tail(log) if log else ""
     found.log = str(log or "")
     if status.state in (State.RUNNING, State.QUEUED, State.HELD):
-        found.line = _last_error(text)
+        found.line = plain(_last_error(text))
         return found
     row, line = causes.find(rows or causes.load(root), status.state, status.exit_code, text)
-    found.line = line or _last_error(text)
+    found.line = plain(line or _last_error(text))
     if row:
         found.cause, found.advice = row.cause, row.advice.replace("<stage>", job.stage)
         found.changes, found.transient = causes.changes(row, job), row.transient

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+# Control characters, halves of characters, and marks that turn the direction of what follows.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PipelineError(Exception):
@@ -41,3 +45,8 @@ class Unreachable(PipelineError):
 
 class NotStarted(Unreachable):
     """The scheduler's command cannot be run here: nothing was asked, so nothing was queued."""
+
+
+def plain(text: str) -> str:
+    """A text from elsewhere as a terminal may show it: what would steer it becomes an escape."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)

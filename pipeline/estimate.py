@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline import validate
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.study import Loaded
@@ -26,6 +27,22 @@ def figures(plan: Plan) -> dict[str, str]:
         )
         found["training"] = f"{_span(_sum(j.hours for j in trainings))} h one after the other"
         found.update(training(trainings[0]))
+    found.update(chains(plan.jobs))
+    return found
+
+
+def chains(jobs: Sequence[Job]) -> dict[str, str]:
+    """Of each stage that is a chain, what its links hold."""
+    found = {}
+    for job in jobs:
+        if job.chain:
+            total, link = (
+                validate.format_walltime(s) for s in (job.chain.total_s, job.resources.walltime_s)
+            )
+            found[f"chain of {job.stage}"] = (
+                f"{total} in at most {job.chain.links} links of {link}, each told to write a "
+                f"checkpoint {job.chain.notice_s} s before its end"
+            )
     return found
 
 
@@ -89,6 +106,60 @@ def training(job: Job) -> dict[str, str]:
         low, high = (total / 3600 / h for h in (job.hours[1], job.hours[0]))
         found["speed that the hours ask for"] = f"{low:,.0f}-{high:,.0f} tokens/s over {ranks} GPUs"
     return found
+
+
+# Bytes of text a token, the fewest that a vocabulary of some thousand entries gives.
+TEXT_BYTES_A_TOKEN = 3.5
+GROWTH = {"vanilla": 1.0, "stochastok": 1.1, "patok": 1.5}  # tokens, against vanilla
+PARAMETERS = {"google/gemma-3-1b-pt": 999_885_952, "google/gemma-3-1b-it": 999_885_952}
+# A parameter in a checkpoint: fp32 weights and Adam's two moments; NeMo keeps bf16 weights besides.
+CHECKPOINT_BYTES = {"hf": 12, "nemo": 14}
+EXPORT_BYTES = 4
+
+
+def corpora(job: Job) -> list[str]:
+    """The files whose size tells a job's: the corpus, or where it is taken from on this host."""
+    corpus = job.config["parameters"].get("corpus")
+    if not isinstance(corpus, dict) or job.kind not in ("download", "split", "preprocess", "merge"):
+        return []
+    source = str(corpus["source"])
+    return [str(corpus["file"]), *([] if "://" in source or "*" in source else [source])]
+
+
+def written(job: Job, corpus_bytes: int | None) -> int | None:
+    """Bytes that a job leaves on disk, within a fifth or so and rather too many; None where its
+    input's size is not known yet."""
+    p = job.config["parameters"]
+    if job.kind in ("download", "split"):
+        return corpus_bytes
+    if job.kind in ("preprocess", "merge"):
+        if corpus_bytes is None:
+            return None
+        width = 2 if p["tokenizer"]["vocab_size"] < 65500 else 4
+        growth = GROWTH[p["variant"]["name"]]
+        return round(corpus_bytes / TEXT_BYTES_A_TOKEN * growth * width)
+    if job.kind not in ("train", "export"):
+        return 0
+    count = parameters(p["model"])
+    if count is None:
+        return None
+    if job.kind == "export":
+        return count * EXPORT_BYTES
+    # One more than are kept: the oldest goes when the newest is whole.
+    kept = p["train"]["keep_checkpoints"] + 1
+    base = count * EXPORT_BYTES if p["train"]["backend"] == "nemo" else 0
+    return int(count * CHECKPOINT_BYTES[p["train"]["backend"]] * kept + base)
+
+
+def parameters(model: Mapping[str, Any]) -> int | None:
+    """How many a Gemma 3 has: embeddings (tied), attention, the gated MLP, norms."""
+    shape = model.get("config")
+    if model["init"] == "weights" or not shape:
+        return PARAMETERS.get(model["base"])
+    hidden, head = shape["hidden_size"], shape["head_dim"]
+    attention = 2 * hidden * head * (shape["heads"] + shape["kv_heads"])
+    layer = attention + 3 * hidden * shape["intermediate_size"] + 4 * hidden + 2 * head
+    return int(model["vocab_size"] * hidden + shape["layers"] * layer + hidden)
 
 
 def differing(study: Loaded) -> list[str]:

@@ -10,6 +10,7 @@ from pipeline.yamlio import flatten, nearest
 
 BUDGET = 100_000  # values and characters; a few lines that double each other ask for billions
 MAX_TRAIL = 100  # references through references
+MAX_HINTS = 20  # names whose problem lists the valid ones
 
 _REFERENCE = re.compile(r"\$\{([^${}]+)\}")
 
@@ -26,6 +27,7 @@ class Resolver:
         self._names = names
         self._problems: list[str] = []
         self._left = BUDGET
+        self._hinted: set[str] = set()
         self.used: set[str] = set()
 
     @property
@@ -62,6 +64,12 @@ class Resolver:
                 self._problems.append(f"{path}: the references multiply each other. Use fewer")
         return self._left >= 0
 
+    def _hint(self, name: str) -> str:
+        if name in self._hinted or len(self._hinted) >= MAX_HINTS:
+            return ""
+        self._hinted.add(name)
+        return f"; {nearest(name, [*flatten(self._parameters), *self._names])}"
+
     def _look_up(self, name: str, path: str, trail: tuple[str, ...]) -> Any:
         if name in self._names:
             return self._names[name]
@@ -72,8 +80,7 @@ class Resolver:
         node: Any = self._parameters
         for word in name.split("."):
             if not isinstance(node, Mapping) or word not in node:
-                known = [*flatten(self._parameters), *self._names]
-                self._problems.append(f"{path}: nothing is called {name!r}; {nearest(name, known)}")
+                self._problems.append(f"{path}: nothing is called {name!r}{self._hint(name)}")
                 return ""
             node = node[word]
         self.used.add(name.split(".")[0])

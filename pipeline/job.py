@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +25,15 @@ class Runtime(msgspec.Struct, frozen=True):
     activate: tuple[str, ...] = ()
     container: str = ""
     image: str = ""
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """A job in links, one behind the other, each going on from the last checkpoint. What a link
+    asks for is in the job's `resources`, its walltime too."""
+
+    links: int  # the most
+    notice_s: int  # before a link's walltime is over, so many seconds, it is signalled
+    total_s: int  # expected of all links together
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -68,6 +78,24 @@ class Job(msgspec.Struct, frozen=True):
     env_file: str
     directives: tuple[str, ...]
     launcher: str
+    host: str = ""  # of the scheduler, for ssh; empty: this one
+    chain: Chain | None = None
+
+
+def seen(job: Job, root: Path, path: str) -> Path:
+    """Where a file that a job reads or writes is seen from here: the file itself, or the copy of
+    one on another host."""
+    there = host_path(job, path)
+    return mirrored(root, job.state_dir, job.project_dir, there) if job.host else root / there
+
+
+def mirrored(root: Path, state_dir: str, project: str, path: str) -> Path:
+    """The copy of a host's file: what is in the project there has its place in the project here,
+    the rest a place under the run's state."""
+    inside = path.removeprefix(project.rstrip("/") + "/")
+    return (
+        root / state_dir / "host" / inside.lstrip("/") if inside.startswith("/") else root / inside
+    )
 
 
 def host_path(job: Job, path: str) -> str:

@@ -15,6 +15,7 @@ class Kind(msgspec.Struct, frozen=True):
     sections: tuple[str, ...] = ()
     env: str = "light"
     launcher: str = ""  # "torchrun": one process a GPU
+    resumes: bool = False  # goes on from its last checkpoint, so that it may be a chain
 
 
 KINDS: dict[str, Kind] = {
@@ -34,6 +35,7 @@ KINDS: dict[str, Kind] = {
         ("corpus", "tokenizer", "model", "optimizer", "batch", "train", "wandb"),
         env="nemo",
         launcher="torchrun",
+        resumes=True,
     ),
     "export": Kind(
         ("python", "-m", "training.export", *CONFIG,
@@ -48,5 +50,5 @@ KINDS: dict[str, Kind] = {
         env="hf",
     ),
     "analyze": Kind(("python", "-m", "evaluation.analyze", *CONFIG), ("analyze",)),
-    "command": Kind(()),
+    "command": Kind((), resumes=True),  # where its study says so, with `chain`
 }  # fmt: skip

@@ -72,7 +72,9 @@ KEPT_PREFIXES = (
     "LC_", "CONDA_", "CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH_", "PYTORCH_",
     "HF_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "XDG_", "PIPELINE_",
 )  # fmt: skip
-SECRET_NAME = re.compile(r"KEY|TOKEN(?!IZERS)|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"KEY|TOKEN(?!IZERS)|SECRET|PASS|CREDENTIAL|AUTH|_(PAT|PWD?)$", re.IGNORECASE
+)
 SECRET_VALUE = re.compile(r"://[^/\s]*@")  # a proxy's password
 
 
@@ -107,7 +109,7 @@ def from_ranges(text: str) -> list[int]:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """All of it or nothing, under the name; on the disk when this returns."""
+    """All of it or nothing, under the name; its content is on the disk when this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "xb") as f:
@@ -119,6 +121,16 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def sync_directory(path: Path) -> None:
+    """The names in a folder, on the disk too, where the file system can do that."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # the job may run already: too late to refuse it
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -442,6 +454,8 @@ def enqueue(spool: Spool, args: argparse.Namespace) -> str:
         folder = spool.folder(job_id)
         write_atomic(folder / "script", script)
         write_atomic(folder / "job.json", dumps({"id": job_id, **wanted}))
+        for place in (folder, spool.jobs):  # before the id is told to anybody
+            sync_directory(place)
     except OSError as error:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

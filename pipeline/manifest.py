@@ -8,9 +8,8 @@ another one wrote. Each attempt's intent also stands beside its script in `attem
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +17,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline import yamlio
+from pipeline import lock, yamlio
 from pipeline.errors import ConfigError, Damaged, StateError
-from pipeline.ranges import from_ranges, to_ranges
+from pipeline.ranges import MOST, from_ranges, to_ranges
 from pipeline.states import State
 
+# What is new in the file has a default, so that older files are read as they are. The number goes
+# up only where something that was there changes its meaning; `read` then brings older files up.
 VERSION = 1
-LOCK_TIMEOUT_S = 120
+_WORD = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._\[\]@-]*)?")  # an id or a token: never an option
 REMEDY = "Mend it by hand, or run `pipeline repair` to rebuild it from receipts and scheduler"
 
 
@@ -44,8 +45,11 @@ class Attempt(msgspec.Struct):
     state: Literal["submitting", "submitted", "abandoned", "cancelled"] = "submitting"
     id: str = ""
     note: str = ""
+    link: int = 0  # 1, 2, ... of a chain; 0: it is none
+    chain: int = 0  # the chain that it belongs to, by the number of its first attempt
     patch: list[str] = msgspec.field(default_factory=list)  # `--set`s of `resubmit --apply`
-    gone: dict[str, str] = msgspec.field(default_factory=dict)  # time -> tasks that left the queue
+    gone: dict[str, str] = msgspec.field(default_factory=dict)  # departure -> tasks, see `track`
+    before: list[str] = msgspec.field(default_factory=list)  # ids of runs by hand that came earlier
 
     def indices(self) -> dict[int, int]:
         """Task -> the scheduler's index: 1 ... k, dense; 0 for a plain job's only task."""
@@ -72,6 +76,12 @@ class Entry(msgspec.Struct):
         for attempt in self.live():
             newest.update(dict.fromkeys(from_ranges(attempt.tasks), attempt))
         return newest
+
+    def chain(self) -> list[Attempt]:
+        """The links of the newest chain, in order; empty where the newest attempt is none."""
+        live = self.live()
+        number = live[-1].chain if live else 0
+        return [a for a in live if number and a.chain == number]
 
     def patch(self) -> tuple[str, ...]:
         """What the newest attempt changed; it holds for the next one too."""
@@ -118,7 +128,10 @@ def now() -> str:
 
 def seconds(time_text: str) -> float:
     """Seconds since the epoch of a time that `now` wrote."""
-    return datetime.fromisoformat(time_text).timestamp()
+    try:
+        return datetime.fromisoformat(time_text).timestamp()
+    except OverflowError as error:
+        raise ValueError(f"{time_text!r} is no time: {error}") from None
 
 
 class Store:
@@ -143,7 +156,9 @@ class Store:
         except ConfigError as error:
             raise Damaged(f"{error}. {REMEDY}") from None
         version = raw.get("version")
-        if isinstance(version, int) and version > VERSION:
+        if not isinstance(version, int) or version < 1:
+            raise Damaged(f"{self.path}: its version is {version!r}, which none ever had. {REMEDY}")
+        if version > VERSION:
             raise StateError(
                 f"{self.path}: written by a newer pipeline (version {version}, this one writes "
                 f"{VERSION}). Upgrade pipeline"
@@ -167,35 +182,17 @@ class Store:
         process is killed, the lock stays held until that command has ended too, so that nobody
         looks for a job that is just being queued.
         """
-        with _refusing(self.state_dir):
-            self.state_dir.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.state_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            self._wait_for(handle)
+        with lock.held(self.state_dir / ".lock") as handle:
             self.lock_fd = handle
-            yield
-        finally:
-            self.lock_fd = None
-            os.close(handle)
-
-    def _wait_for(self, handle: int) -> None:
-        give_up = time.monotonic() + LOCK_TIMEOUT_S
-        while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise StateError(
-                        f"{self.state_dir}/.lock: another pipeline command has held it for "
-                        f"{LOCK_TIMEOUT_S} s. Wait for it, or end it, and run this again"
-                    ) from None
-                time.sleep(0.05)
-            except OSError as error:
-                raise StateError(
-                    f"{self.state_dir}/.lock: cannot be locked: {error.strerror}. "
-                    "Keep the run's state on a file system that knows flock"
-                ) from None
+                yield
+            finally:
+                self.lock_fd = None
+
+    def writable(self) -> bool:
+        """Whether this user may change the run; another user's commands may only look at it."""
+        path = self.state_dir / ".lock"
+        return not path.exists() or os.access(path, os.W_OK)
 
     def write_intent(self, intent: Intent, script: str) -> None:
         """Freezes an attempt's script and intent, before anything is submitted."""
@@ -203,14 +200,20 @@ class Store:
         yamlio.write_atomic(path, script, mode=0o755)
         yamlio.write_atomic(path.with_suffix(".json"), msgspec.json.encode(intent) + b"\n")
 
-    def intents(self) -> list[Intent]:
-        """Every attempt's intent, oldest first; files that were cut off are passed over."""
+    def intents(self, lacking: Manifest | None = None) -> list[Intent]:
+        """Every attempt's intent, or those that a manifest lacks, oldest first; files that were
+        cut off are passed over."""
+        entries = lacking.jobs.values() if lacking else ()
+        listed = {Path(a.script).stem for entry in entries for a in entry.attempts}
         found = []
         for path in sorted((self.state_dir / "attempts").glob("*.json")):
+            if path.stem in listed:
+                continue
             try:
                 intent = msgspec.json.decode(path.read_bytes(), type=Intent)
+                _check_job(intent.job, intent.tasks)
                 _check(intent.attempt)
-            except (ValueError, msgspec.MsgspecError):
+            except (ValueError, RecursionError, msgspec.MsgspecError):
                 continue
             found.append(intent)
         return sorted(found, key=lambda intent: seconds(intent.attempt.time))
@@ -231,6 +234,7 @@ def _decode(raw: dict[str, Any]) -> Manifest:
     manifest = msgspec.convert(raw, Manifest)
     for name, entry in manifest.jobs.items():
         try:
+            _check_job(name, entry.tasks)
             for text in entry.states.values():
                 from_ranges(text)
             for attempt in entry.attempts:
@@ -240,22 +244,25 @@ def _decode(raw: dict[str, Any]) -> Manifest:
     return manifest
 
 
+def _check_job(name: str, tasks: int) -> None:
+    if "/" in name or name in ("", ".", "..") or not 0 <= tasks <= MOST:
+        raise ValueError(f"no job is called {name!r} and has {tasks} tasks")
+
+
 def _check(attempt: Attempt) -> None:
     """Raises ValueError where what stands in an attempt as text cannot be read."""
     for text in (attempt.tasks, *attempt.gone.values()):
         from_ranges(text)
+    for field in ("id", "token"):  # they become words of the scheduler's commands
+        if not _WORD.fullmatch(getattr(attempt, field)):
+            raise ValueError(f"{field} {getattr(attempt, field)!r} is none that a scheduler gives")
+    if attempt.script.startswith("/") or ".." in attempt.script.split("/"):
+        raise ValueError(f"script {attempt.script!r} leaves the run's folder")
+    for item in attempt.patch:
+        if "=" not in item:
+            raise ValueError(f"patch {item!r} is no key=value")
     for time_text in (attempt.time, *attempt.gone):
-        seconds(time_text)
-
-
-@contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be written: {error.strerror}. Free space or fix its permissions"
-        ) from None
+        seconds(time_text.partition(" ")[0])
 
 
 __all__ = ["Attempt", "Entry", "Intent", "Manifest", "Store", "now", "seconds"]

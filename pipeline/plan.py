@@ -7,15 +7,17 @@ from typing import Any
 
 import msgspec
 
-from pipeline import validate
+from pipeline import chain, limits, validate
 from pipeline.errors import ConfigError
 from pipeline.interpolate import Resolver
-from pipeline.job import Job, Resources, Runtime, Upstream, host_path
+from pipeline.job import Chain, Job, Resources, Runtime, Upstream, host_path
 from pipeline.kinds import KINDS
 from pipeline.sections import SECTIONS, Batch, Section, Train
 from pipeline.site import Environment, Site
 from pipeline.study import Hours, Loaded, ResourceSpec, Stage
 from pipeline.yamlio import merge, nearest
+
+MAX_TASKS = 100_000  # of a job; more than schedulers take, few enough to keep each one's state
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -152,8 +154,11 @@ class _Builder:
         self.problems += self.resolver.problems
         if len(self.problems) > before or resources is None:
             return None
+        resources = self._cut(resources, where)
         self._check_batch(sections, resources, where)
-        self._check_site(resources, tasks, where)
+        name, queue = self._job_name(arm), self._queue(resources)
+        request = limits.Request(name, where, stage, queue, resources, tasks)
+        self.problems += limits.problems(self.site, request)
         if len(self.problems) > before:
             return None
         return self._job(parameters, tasks, resources, argv, outputs, script, built)
@@ -199,6 +204,8 @@ class _Builder:
             env_file=site.env_file,
             directives=site.directives,
             launcher=launch,
+            chain=self.chain,
+            host=site.host,
         )
 
     def _job_name(self, arm: str) -> str:
@@ -254,6 +261,12 @@ class _Builder:
                 f"{where}.array.count: {count!r} is no number of tasks. Give 1 or more"
             )
             return 1
+        if count > MAX_TASKS:
+            self.problems.append(
+                f"{where}.array.count: {count} tasks are too many; a job has at most {MAX_TASKS}. "
+                "Let a task do more"
+            )
+            return 1
         return count
 
     def _resources(self, where: str) -> Resources | None:
@@ -282,6 +295,22 @@ class _Builder:
             mem_bytes=validate.parse_size(spec["mem"]),
             walltime_s=validate.parse_walltime(spec["walltime"]),
         )
+
+    def _cut(self, resources: Resources, where: str) -> Resources:
+        """What one link asks for where the stage is a chain; its walltime is that of all links."""
+        self.chain: Chain | None = None
+        if not self.stage.chain:
+            return resources
+        queue = self.site.queues.get(self._queue(resources))
+        most = queue.max_walltime if queue else None
+        link_s, self.chain = chain.cut(
+            self.stage.chain,
+            resources.walltime_s,
+            None if most is None else validate.parse_walltime(most),
+            where,
+            self.problems,
+        )
+        return msgspec.structs.replace(resources, walltime_s=link_s)
 
     def _sections(self, parameters: Mapping[str, Any]) -> dict[str, Section]:
         built: dict[str, Section] = {}
@@ -312,45 +341,6 @@ class _Builder:
                 f"parameters.batch.global: {batch.global_size} is not divisible by micro x GPUs = "
                 f"{batch.micro} x {ranks}. Change batch.micro or {where}.resources.gpus"
             )
-
-    def _check_site(self, resources: Resources, tasks: int, where: str) -> None:
-        site = self.site
-        limits: tuple[tuple[str, int, int | None], ...]
-        if site.scheduler == "local":
-            limits = (
-                ("gpus", resources.gpus, site.max_gpus), ("cpus", resources.cpus, site.max_cpus),
-                ("mem", resources.mem_bytes, site.max_mem), ("nodes", resources.nodes, 1),
-            )  # fmt: skip
-        else:
-            queue = site.queues.get(self._queue(resources))
-            if queue is None:
-                return
-            walltime = queue.max_walltime
-            limits = (
-                ("nodes", resources.nodes, queue.max_nodes),
-                ("gpus", resources.gpus, queue.max_gpus),
-                ("cpus", resources.cpus, queue.max_cpus), ("array", tasks, queue.max_array),
-                ("walltime", resources.walltime_s,
-                 None if walltime is None else validate.parse_walltime(walltime)),
-            )  # fmt: skip
-        for key, wanted, limit in limits:
-            if limit is not None and wanted > limit:
-                self.problems.append(self._beyond(where, key, wanted, limit, resources))
-
-    def _beyond(self, where: str, key: str, wanted: int, limit: int, resources: Resources) -> str:
-        if key == "walltime":
-            asked, most = validate.format_walltime(wanted), validate.format_walltime(limit)
-        else:
-            asked, most = str(wanted), str(limit)
-        if self.site.scheduler == "local":
-            return (
-                f"{where}.resources.{key}: {asked} is more than this machine's {most}. "
-                "Use `--profile demo` here, or a cluster with --site"
-            )
-        return (
-            f"{where}.resources.{key}: {asked} is over queue {self._queue(resources)!r}'s {most}. "
-            f"Lower it with --set {where}.resources.{key}=..., or name another queue"
-        )
 
     def _queue(self, resources: Resources) -> str:
         if (

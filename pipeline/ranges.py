@@ -31,6 +31,7 @@ def to_ranges(numbers: Iterable[int]) -> str:
 def from_ranges(text: str) -> list[int]:
     """The numbers of `1-17,19-20`, ascending. Raises ValueError for anything else."""
     numbers: set[int] = set()
+    named = 0
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = _PART.fullmatch(part)
         if not match:
@@ -38,7 +39,8 @@ def from_ranges(text: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"{part!r} ends before it starts")
-        if last - first >= MOST:
+        named += last - first + 1
+        if named > MOST:
             raise ValueError(f"{part!r} is more than {MOST} numbers")
         numbers.update(range(first, last + 1))
     return sorted(numbers)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import secret
 from pipeline.errors import ConfigError
 from pipeline.job import Job
 from pipeline.ranges import to_ranges
@@ -45,9 +45,8 @@ _MISREAD = {
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DIRECTIVE_WORD = re.compile(r"[\w@%+=:,./-]*")  # a queue or an account
 _PLACEHOLDER = re.compile(r"YOUR_\w*")
-_SECRET_NAME = re.compile(r"TOKEN(?!IZ)|KEY(?!BOARD)|SECRET|PASSWORD", re.IGNORECASE)
-_SHORTEST_SECRET = 8
-_ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)")
+# What a template's own expressions raise: `{{ 1 / 0 }}`, `{{ "a" + 1 }}`, one that includes itself.
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _TASK_WORD = re.compile(r"(\{task4?\})")
 _LINE = 88  # of argv, wrapped between words
 
@@ -58,9 +57,11 @@ def extension(scheduler: str) -> str:
 
 
 def render(
-    job: Job, *, attempt_tasks: Sequence[int] | None = None, templates: Path | None = None
-) -> str:
-    """The script of a job, or of an attempt over some of its tasks.
+    job: Job, *, attempt_tasks: Sequence[int] | None = None, link: int = 1,
+    before: Sequence[str] = (), templates: Path | None = None,
+) -> str:  # fmt: skip
+    """The script of a job, or of an attempt over some of its tasks, or of a chain's link behind
+    those whose ids are in `before`, the newest first.
 
     One task makes a plain script, several an array 1..k that looks its index up in a map.
     Raises ConfigError for what no script can hold: a secret, a placeholder, a newline in a name.
@@ -68,7 +69,7 @@ def render(
     tasks = _checked_tasks(job, attempt_tasks)
     _check(job)
     folder = templates or TEMPLATES
-    text = _fill(job, tasks, script_digest(job, templates=folder), folder)
+    text = _fill(job, tasks, script_digest(job, templates=folder), folder, link, before)
     _check_text(job, text)
     return text
 
@@ -76,7 +77,8 @@ def render(
 def script_digest(job: Job, *, templates: Path | None = None) -> str:
     """sha256 of the job's configuration and of its script's body, as receipts carry it.
 
-    Directives and an attempt's index map are left out: they change where and which, not what.
+    Directives, an attempt's index map and a link's place in its chain are left out: they change
+    where and which, not what.
     """
     _check(job)
     script = _fill(job, range(1, job.tasks + 1), "", templates or TEMPLATES)
@@ -104,26 +106,40 @@ def _checked_tasks(job: Job, attempt_tasks: Sequence[int] | None) -> Sequence[in
     return attempt_tasks
 
 
-def _fill(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> str:
+def _fill(
+    job: Job, tasks: Sequence[int], digest: str, folder: Path, link: int = 1,
+    before: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The text of a script, unchecked."""
     import jinja2
 
     name = f"{job.scheduler}.sh.j2"
     try:
         template = _environment(folder).get_template(name)
-        return template.render(_variables(job, tasks, digest, folder))
-    except jinja2.TemplateError as error:
+        return template.render(
+            _variables(job, tasks, digest, folder), link=link, before=list(before)
+        )
+    except (jinja2.TemplateError, *_FAULTS) as error:
         raise ConfigError([_template_problem(error, folder, name)]) from None
 
 
 @functools.cache
 def _environment(folder: Path) -> jinja2.Environment:
     import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+    def load(name: str) -> tuple[str, str, Callable[[], bool]]:
+        text, path, fresh = files.get_source(environment, name)
+        if not Path(path).resolve().is_relative_to(folder.resolve()):  # by a link
+            raise jinja2.TemplateNotFound(name)
+        return text, path, fresh
+
+    files = jinja2.FileSystemLoader(folder)
+    # A template fills in text: it calls nothing of Python's and changes nothing of the job.
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FunctionLoader(load),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  # it is shell, not HTML: every value goes through `q`
+        autoescape=False,  # it is shell, not HTML: every value goes through `q`
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -133,7 +149,7 @@ def _environment(folder: Path) -> jinja2.Environment:
     return environment
 
 
-def _template_problem(error: jinja2.TemplateError, folder: Path, name: str) -> str:
+def _template_problem(error: Exception, folder: Path, name: str) -> str:
     import jinja2
 
     if isinstance(error, jinja2.TemplateNotFound):
@@ -146,7 +162,8 @@ def _template_problem(error: jinja2.TemplateError, folder: Path, name: str) -> s
         if trace.tb_frame.f_code.co_filename.startswith(str(folder)):
             where, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
         trace = trace.tb_next
-    return f"{where}:{line}: {error.message}. docs/templates.md lists what a template may use"
+    said = getattr(error, "message", None) or str(error) or type(error).__name__
+    return f"{where}:{line}: {said}. docs/templates.md lists what a template may use"
 
 
 def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dict[str, Any]:
@@ -264,7 +281,7 @@ def _check(job: Job) -> None:
     ]
     problems += [f"{job.name!r}: an argument holds a NUL character" for w in job.argv if "\0" in w]
     for where, value in (("queue", job.queue), ("account", job.account)):
-        if not _DIRECTIVE_WORD.fullmatch(value):
+        if not _DIRECTIVE_WORD.fullmatch(value) or value.startswith("-"):
             problems.append(f"{where}: {value!r} is no name that a scheduler takes. Correct it")
     for name in (job.name, *(upstream.job for upstream in job.upstream)):
         if "/" in name or name.startswith((".", "-")) or not name:
@@ -317,26 +334,6 @@ def _check_text(job: Job, text: str) -> None:
         f"{job.name}: the placeholder {found} is left in the script. Set it in the site file"
         for found in sorted(set(_PLACEHOLDER.findall(text)))
     ]
-    problems += [
-        f"{job.name}: the value of {name} would stand in the script. Leave it in the environment "
-        f"or in {job.env_file or 'a 0600 .env'}, where the program reads it"
-        for name, value in _secrets(job)
-        if value in text
-    ]
     if problems:
         raise ConfigError(problems)
-
-
-def _secrets(job: Job) -> Iterator[tuple[str, str]]:
-    """Names and values that look like secrets, of the environment and the file for them."""
-    found = dict(os.environ)
-    if job.env_file:
-        try:
-            lines = Path(absolute(job, job.env_file)).read_text(errors="replace").splitlines()
-        except OSError:
-            lines = []  # on another machine, or not written yet
-        for match in filter(None, map(_ENV_LINE.fullmatch, lines)):
-            found[f"{match[1]} ({job.env_file})"] = match[2].strip().strip("'\"")
-    for name, value in sorted(found.items()):
-        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
-            yield name, value
+    secret.refuse([job], text)

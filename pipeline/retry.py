@@ -66,5 +66,6 @@ class Retries:
         for name, counts in found.items():
             entry = manifest.jobs.get(name) if manifest else None
             for attempt in entry.live() if entry else ():
-                counts.update(from_ranges(attempt.tasks))
+                if attempt.link < 2:  # a chain is one attempt, however many links it has
+                    counts.update(from_ranges(attempt.tasks))
         return found

@@ -32,17 +32,34 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """A queue's limits; what is not given is not checked."""
+    """A queue's limits; what is not given is not checked. GPUs, cores and memory are per node."""
 
     max_walltime: str | int | None = None
     max_nodes: int | None = None
+    min_nodes: int | None = None
     max_gpus: int | None = None
+    min_gpus: int | None = None
     max_cpus: int | None = None
+    max_mem: str | int | None = None
     max_array: int | None = None
+    max_queued: int | None = None  # a user's jobs here, queued or running; each task counts
 
     def __post_init__(self) -> None:
         if self.max_walltime is not None:
             validate.parse_walltime(self.max_walltime)
+        if self.max_mem is not None:
+            validate.parse_size(self.max_mem)
+
+    def limit(self, key: str) -> int | None:
+        """A limit as a number: seconds, bytes, a count."""
+        value = getattr(self, key)
+        if value is None or isinstance(value, int):
+            return value
+        return (
+            validate.parse_walltime(value)
+            if key == "max_walltime"
+            else (validate.parse_size(value))
+        )
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -65,6 +82,10 @@ class Site(msgspec.Struct, frozen=True):
     queues: dict[str, Queue] = {}
     environments: dict[EnvName, Environment] = {}
     directives: tuple[str, ...] = ()
+    max_array: int | None = None  # tasks of one array, in any queue
+    max_jobs: int | None = None  # a user's jobs in all queues together; each task counts
+    history: bool = True  # whether the scheduler tells how ended jobs ended
+    name_length: int | None = None  # characters that a job's name may have
     max_cpus: int = 0  # `local`: what the machine has; requests beyond it are refused
     max_gpus: int = -1
     max_mem: int = 0
@@ -89,9 +110,13 @@ def load(root: Path, name: str) -> Site:
     if not path.exists():
         known = names(root)
         raise ConfigError([f"{path}: there is no such site; {yamlio.nearest(name, known)}"])
+    return read(yamlio.load(path), str(path), root)
+
+
+def read(raw: dict[str, Any], where: str, root: Path) -> Site:
+    """A site from the keys of its file. Raises ConfigError that names `where`."""
     problems: list[str] = []
     found: dict[str, dict[str, Any]] = {}
-    raw = yamlio.load(path)
     children: dict[str, tuple[type[Any], Any]] = {
         "queues": (Queue, raw.get("queues")),
         "environments": (Environment, raw.get("environments")),
@@ -108,7 +133,7 @@ def load(root: Path, name: str) -> Site:
             rest[key] = {}
             found[key] = built
     site = validate.build(Site, rest, "$", problems)
-    validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], str(path))
+    validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], where)
     if site is None:
         raise AssertionError("validate.finish raises when there are problems")
     return _complete(msgspec.structs.replace(site, **found), root)

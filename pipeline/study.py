@@ -22,6 +22,8 @@ from pipeline.yamlio import flatten, merge, nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_STAGES = 500
+MAX_JOBS = 5000  # stages x arms
+MAX_WORDS = 20  # of a key that --set names
 OVERLAID = ("parameters", "stages", "arms", "resources")  # what profiles and --set may change
 
 Hours = float | tuple[float, float]
@@ -65,6 +67,19 @@ class Array(msgspec.Struct, frozen=True):
     throttle: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
+class ChainSpec(msgspec.Struct, frozen=True):
+    """A stage that is longer than one job may be: links that go on from its last checkpoint."""
+
+    links: Annotated[int, msgspec.Meta(ge=1, le=1000)]  # the most
+    # Seconds before a link's walltime is over at which it is told; Slurm counts them in 16 bits.
+    notice: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    walltime: str | int | None = None  # of a link; otherwise the queue's longest
+
+    def __post_init__(self) -> None:
+        if self.walltime is not None:
+            validate.parse_walltime(self.walltime)
+
+
 class Stage(msgspec.Struct, frozen=True):
     """One step of a study; stage x arm is a job."""
 
@@ -73,6 +88,7 @@ class Stage(msgspec.Struct, frozen=True):
     needs: tuple[str, ...] = ()
     arms: Literal["all", "none"] | tuple[str, ...] = "none"
     array: Array | None = None
+    chain: ChainSpec | None = None
     resources: ResourceSpec = ResourceSpec()
     outputs: tuple[str, ...] = ()
     gate: tuple[dict[str, Any], ...] = ()
@@ -279,7 +295,7 @@ def _sets(sets: Sequence[str], raw: Mapping[str, Any], problems: list[str]) -> d
     for item in sets:
         key, equals, text = item.partition("=")
         words = key.strip().split(".")
-        if not equals or not all(words):
+        if not equals or not all(words) or len(words) > MAX_WORDS:
             problems.append(f"--set {item}: write it as key=value, e.g. --set batch.micro=1")
             continue
         if words[0] not in OVERLAID:
@@ -358,6 +374,11 @@ def _check(
             if name in owner:
                 problems.append(f"arms.{arm_id}: {name!r} already names arm {owner[name]!r}")
             owner[name] = arm_id
+        for name in arm.aliases:
+            if not NAME.fullmatch(name):
+                problems.append(
+                    f"arms.{arm_id}.aliases: {name!r} is no name; use letters, digits and '._-'"
+                )
     for directory in ("state_dir", "data_dir", "results_dir"):
         text = getattr(study, directory)
         if text.startswith("/") or ".." in Path(text).parts:
@@ -368,6 +389,9 @@ def _check(
         problems.append(f"stages: {len(stages)} are too many; a study has at most {MAX_STAGES}")
     else:
         _check_cycles(stages, problems)
+    jobs = sum(max(1, len(_arms_of(stage, arms))) for stage in stages.values())
+    if jobs > MAX_JOBS:
+        problems.append(f"stages: {jobs} jobs are too many; a study has at most {MAX_JOBS}")
 
 
 def _check_stage(
@@ -382,6 +406,8 @@ def _check_stage(
         problems.append(f"{where}.kind: {stage.kind!r} is no kind; {nearest(stage.kind, KINDS)}")
     elif stage.kind == "command" and not stage.run:
         problems.append(f"{where}.run: missing. A command needs its argv, e.g. [python, x.py]")
+    if stage.chain:
+        _check_chain(stage, where, problems)
     for need, arm in stage.needed():
         if need not in stages:
             problems.append(f"{where}.needs: no stage is called {need!r}; {nearest(need, stages)}")
@@ -405,6 +431,20 @@ def _check_stage(
         for arm in stage.hours:
             if arm not in arms:
                 problems.append(f"{where}.hours: no arm is called {arm!r}; {nearest(arm, arms)}")
+
+
+def _check_chain(stage: Stage, where: str, problems: list[str]) -> None:
+    if stage.array:
+        problems.append(
+            f"{where}.chain: an array is no chain, since its tasks end at different times. Remove "
+            "chain or array; each task of an array may be an arm of its own"
+        )
+    if stage.kind in KINDS and not KINDS[stage.kind].resumes:
+        kinds = ", ".join(name for name, kind in KINDS.items() if kind.resumes)
+        problems.append(
+            f"{where}.chain: {stage.kind} does not go on from a checkpoint, so it is no chain "
+            f"(these are: {kinds}). Remove chain"
+        )
 
 
 def _arms_of(stage: Stage, arms: Mapping[str, Arm]) -> tuple[str, ...]:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import receipts, render, yamlio
+from pipeline import chain, limits, receipts, render, yamlio
 from pipeline.errors import Damaged, NotStarted, Rejected, StateError, Unreachable
 from pipeline.job import Job, Upstream
 from pipeline.manifest import Attempt, Entry, Intent, Manifest, Store, now
 from pipeline.patches import Patches
 from pipeline.plan import Plan
 from pipeline.ranges import from_ranges, to_ranges
-from pipeline.schedulers.base import Completed, Scheduler, Submission
+from pipeline.schedulers.base import Scheduler, Submission
+from pipeline.schedulers.local import LOCALQ
 from pipeline.states import ACTIVE, RESUBMITTED, State
 from pipeline.track import JobStatus, Report, Tracker, made_by_hand
 from pipeline.transport import Transport
@@ -39,6 +40,8 @@ class Outcome(msgspec.Struct, frozen=True):
     tasks: str = ""
     attempt: int = 0
     patch: tuple[str, ...] = ()
+    link: int = 0  # of a chain of `links`
+    links: int = 0
 
 
 class Engine:
@@ -57,7 +60,7 @@ class Engine:
     @property
     def spool(self) -> str:
         """Where the `local` scheduler keeps its jobs; others do not look at it."""
-        return str(self.store.state_dir.resolve() / "local")
+        return self.transport.there(f"{self.plan.state_dir}/local")
 
     def status(self) -> Report:
         """The run's state, with interrupted submissions settled first."""
@@ -68,12 +71,55 @@ class Engine:
             try:
                 with self.store.locked():
                     adopted = self._settle(self._manifest())
-            except Unreachable as error:
+            except (Unreachable, StateError) as error:
                 silent = {name: str(error) for name, _ in waiting}
         report = self.tracker.update()
+        if self._leftovers(report) and self.store.writable():
+            report = self._without_leftovers(report)
         report.adopted = adopted
         report.silent.update(silent)
         return report
+
+    def _without_leftovers(self, found: Report) -> Report:
+        """Cancels links that have nothing left to do; the run's state after that."""
+        try:
+            with self.store.locked():
+                manifest = self._manifest()
+                report = self.tracker.refresh(manifest)
+                dropped = self._drop_leftovers(manifest, report)
+        except (Rejected, Unreachable, StateError) as error:
+            found.unsaved = f"links that have nothing left to do are still queued: {error}"
+            return found
+        report.dropped = [f"link {o.link} of {o.job} ({o.id})" for o in dropped]
+        return report
+
+    def _leftovers(self, report: Report) -> dict[str, list[str]]:
+        """Job -> ids of its chain's queued links, where the chain has ended; none where cancelling
+        them would leave their dependents held for ever: they start, see it, and end by themselves.
+        """
+        active = {name for name, status in report.jobs.items() if status.of(*ACTIVE)}
+        waited = {u.job for job in self.plan.jobs if job.name in active for u in job.upstream}
+        return {
+            name: status.waiting
+            for name, status in report.jobs.items()
+            if status.waiting
+            and chain.over(status.tasks[1].state, status.tasks[1].evidence)
+            and (self.scheduler.cancel_releases or name not in waited)
+        }
+
+    def _drop_leftovers(self, manifest: Manifest, report: Report) -> list[Outcome]:
+        done = []
+        for name, ids in self._leftovers(report).items():
+            links = {link.id: link for link in manifest.jobs[name].chain()}
+            for job_id in reversed(list(ids)):  # one that is gone lets nobody behind it start
+                for argv in self.scheduler.cancel_argvs(job_id, None):
+                    self.scheduler.parse_cancel(self.transport.run(argv))
+                link = links[job_id]
+                link.state, link.note = "cancelled", "its chain had ended before it"
+                self.store.write(manifest)
+                ids.remove(job_id)
+                done.append(_outcome(name, "cancelled", link, len(links)))
+        return done
 
     def render(self, jobs: Sequence[Job]) -> list[str]:
         """Writes the scripts and configurations of some jobs; returns the scripts' paths."""
@@ -96,7 +142,7 @@ class Engine:
             last = ""
             for attempt in entry.live() if entry else ():
                 path = self.store.state_dir / attempt.script
-                if len(_tasks(attempt)) == job.tasks and path.exists():
+                if len(_tasks(attempt)) == job.tasks and attempt.link < 2 and path.exists():
                     last = path.read_text()
             found.append((f"{job.script}{self.scheduler.extension}", last, render.render(job)))
         return found
@@ -107,7 +153,9 @@ class Engine:
         """Submits jobs in the plan's order. `whole`: goes on where the run stands, over the tasks
         that are neither complete nor active, where a job named alone would be refused. Raises
         StateError before anything is queued."""
-        return self._change(lambda report: self._new_work(jobs, report, force, whole), dry_run)
+        return self._change(
+            lambda report: self._new_work(jobs, report, force, whole), dry_run, whole
+        )
 
     def resubmit(
         self, jobs: Sequence[Job], only_failed: bool, dry_run: bool = False
@@ -138,27 +186,47 @@ class Engine:
         )
 
     def _change(
-        self, choose: Callable[[Report], list[tuple[Job, list[int]]]], dry_run: bool
-    ) -> list[Outcome]:
+        self, choose: Callable[[Report], list[tuple[Job, list[int]]]], dry_run: bool,
+        whole: bool = False,
+    ) -> list[Outcome]:  # fmt: skip
         with self.store.locked():
             manifest = self._manifest()
             self._settle(manifest)
             report = self.tracker.refresh(manifest)
             work = choose(report)
+            if refusal := limits.crowded(self.plan.site, work, self._queued(report)):
+                raise StateError(refusal)
             if dry_run:
-                return [Outcome(j.name, "would submit", tasks=to_ranges(t)) for j, t in work]
+                return [
+                    Outcome(j.name, "would submit", tasks=to_ranges(part), links=_links(j))
+                    for j, t in work
+                    for part in self._parts(j, t)
+                ]
             self.store.write(manifest)
             done: list[Outcome] = []
             with _telling(done):
+                done += self._drop_leftovers(manifest, report)
+                for job in self.plan.jobs if whole else ():
+                    done += self._lengthen(manifest, job, report)
                 for job, tasks in work:
-                    done.append(self._submit_one(manifest, job, tasks, report))
+                    done += self._submit_one(manifest, job, tasks, report)
             return done
+
+    def _queued(self, report: Report) -> dict[str, int]:
+        """Tasks of this run that each queue holds."""
+        held: dict[str, int] = {}
+        for job in self.plan.jobs:
+            held[job.queue] = held.get(job.queue, 0) + len(report.jobs[job.name].of(*ACTIVE))
+        return held
 
     def _manifest(self) -> Manifest:
         """The run's manifest, a new one where nothing was submitted yet. Raises StateError where
         it is of another site: there, nobody knows this run's jobs."""
         site = self.plan.site
         manifest = self.store.read() or self._new_manifest()
+        # What a killed command did not come to write, or somebody took out by hand, is looked for
+        # at the scheduler like every submission of which the end is not known.
+        _add_intents(manifest, self.store.intents(lacking=manifest))
         if manifest.scheduler != site.scheduler or manifest.site != site.site:
             raise StateError(
                 f"{self.store.path}: this run is on site {manifest.site!r} "
@@ -202,7 +270,7 @@ class Engine:
         all of it done by hand."""
         states = set(status.counts())
         if states == {State.PLANNED}:
-            return made_by_hand(upstream, self.root)
+            return made_by_hand(upstream, self.transport)
         return states <= {State.COMPLETED, *ACTIVE}
 
     def _refusal(self, job: Job, status: JobStatus, force: bool) -> str:
@@ -210,10 +278,11 @@ class Engine:
         active = status.of(*ACTIVE)
         if active:
             what = f"{len(active)} of {job.tasks} tasks" if job.array else "it"
+            rest = "`pipeline submit all` queues the others" if status.of(State.PLANNED) else "Wait"
             return (
                 f"{job.name} is active: {what} queued or running "
                 f"({status.tasks[active[0]].id or status.tasks[active[0]].reason}). "
-                f"Wait, or `pipeline cancel {job.name}`"
+                f"{rest}, or `pipeline cancel {job.name}`"
             )
         unknown = status.of(State.UNKNOWN)
         if unknown and not force:
@@ -253,15 +322,43 @@ class Engine:
 
     def _submit_one(
         self, manifest: Manifest, job: Job, tasks: list[int], report: Report
+    ) -> Iterator[Outcome]:
+        parts = self._parts(job, tasks)
+        if job.throttle:  # of all the arrays together, as far as whole numbers go
+            job = msgspec.structs.replace(job, throttle=max(1, job.throttle // len(parts)))
+        for part in parts:
+            for link in range(1, _links(job) + 1) if job.chain else (0,):
+                yield self._submit_attempt(manifest, job, part, report, link)
+
+    def _parts(self, job: Job, tasks: Sequence[int]) -> list[list[int]]:
+        return limits.parts(self.plan.site, job.queue, tasks)
+
+    def _lengthen(self, manifest: Manifest, job: Job, report: Report) -> Iterator[Outcome]:
+        """The links that a chain under way still lacks, since the command that submitted it was
+        interrupted, or the study allows more by now."""
+        status, entry = report.jobs[job.name], manifest.jobs.get(job.name)
+        links = entry.chain() if entry else []
+        if job.chain and links and status.of(*ACTIVE) and links[-1].state == "submitted":
+            for link in range(links[-1].link + 1, job.chain.links + 1):
+                yield self._submit_attempt(manifest, job, [1], report, link)
+
+    def _submit_attempt(
+        self, manifest: Manifest, job: Job, tasks: list[int], report: Report, link: int
     ) -> Outcome:
         entry = manifest.jobs.setdefault(job.name, Entry(job.stage, job.arm, job.tasks))
         entry.tasks = job.tasks
         number = max((a.attempt for a in entry.attempts), default=0) + 1
         whole = len(tasks) == job.tasks
-        text = render.render(job, attempt_tasks=None if whole else tasks)
+        links = entry.chain() if link > 1 else []
+        text = render.render(
+            job,
+            attempt_tasks=None if whole else tasks,
+            link=link or 1,
+            before=chain.before(links, link),
+        )
         self._prepare(job)
         name = f"{job.script}{self.scheduler.extension}"
-        if whole:
+        if whole and link < 2:
             yamlio.write_atomic(self.root / name, text, mode=0o755)
         attempt = Attempt(
             attempt=number,
@@ -271,15 +368,24 @@ class Engine:
             digest=render.script_digest(job),
             time=now(),
             patch=list(self.patches.get(job.name, ())),
+            before=self._by_hand(job, entry),
+            link=link,
+            chain=links[0].chain if links else number * bool(link),
         )
         intent = Intent(manifest.site, job.name, job.stage, job.arm, job.tasks, attempt)
         self.store.write_intent(intent, text)
         entry.attempts.append(attempt)
         self.store.write(manifest)
         self._call_scheduler(manifest, job, entry, attempt, report, len(tasks))
-        return Outcome(
-            job.name, "submitted", attempt.id, attempt.tasks, number, tuple(attempt.patch)
-        )
+        return _outcome(job.name, "submitted", attempt, _links(job))
+
+    def _by_hand(self, job: Job, entry: Entry) -> list[str]:
+        """The ids in receipts that no attempt is known to have left: runs by hand, all older than
+        an attempt that is made now, whatever the clocks of their machines say."""
+        known = {attempt.id for attempt in entry.live()}
+        found = receipts.scan(receipts.directory(self.store.state_dir, job.name))
+        ids = {self.scheduler.owner(r.id)[0] or r.id for own in found.values() for r in own}
+        return sorted(ids - known)
 
     def _prepare(self, job: Job) -> None:
         """What a script needs to be there: its configuration and the folders it writes to."""
@@ -288,8 +394,8 @@ class Engine:
         if not path.exists() or path.read_text() != text:
             yamlio.write_atomic(path, text)
         try:
-            receipts.directory(self.store.state_dir, job.name).mkdir(parents=True, exist_ok=True)
-            (self.root / job.log_dir / "scheduler").mkdir(parents=True, exist_ok=True)
+            for folder in () if job.host else _folders(job):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(f"{error.filename}: cannot be made: {error.strerror}") from None
 
@@ -298,17 +404,22 @@ class Engine:
         count: int,
     ) -> None:  # fmt: skip
         submission = Submission(
-            script=str((self.store.state_dir / attempt.script).resolve()),
+            script=self.transport.there(f"{job.state_dir}/{attempt.script}"),
             name=job.name,
             token=attempt.token,
             attempt=attempt.attempt,
             array=count if count > 1 else None,
-            after=tuple(_dependencies(job, report)),
+            after=tuple(chain.before(entry.chain(), attempt.link)[:1])
+            or tuple(_dependencies(job, report)),
             spool=self.spool,
         )
         try:
-            result = self.transport.run(
-                self.scheduler.submit_argv(submission), keep_fd=self.store.lock_fd
+            result = self.transport.launch(
+                self.scheduler.submit_argv(submission),
+                self._files(job, attempt),
+                _folders(job),
+                attempt.token,
+                keep_fd=self.store.lock_fd,
             )
             attempt.id = self.scheduler.parse_submit(result)
         except (Rejected, NotStarted) as error:
@@ -323,6 +434,10 @@ class Engine:
                 "looks for it and adopts it, so nothing is submitted twice"
             ) from None
         attempt.state = "submitted"
+        if attempt.link > 1:
+            report.jobs[job.name].waiting.append(attempt.id)
+            self.store.write(manifest)
+            return
         entry.set_states(
             {**_states(report.jobs[job.name]), **dict.fromkeys(_tasks(attempt), State.QUEUED)}
         )
@@ -337,9 +452,9 @@ class Engine:
         if not waiting:
             return []
         found = self._find()
-        if any(attempt.token not in found for _, attempt in waiting):
+        if missing := [a.token for _, a in waiting if a.token not in found]:
             time.sleep(self.scheduler.adopt_after_s)
-            found = self._find()
+            found |= self._find(missing)
         for name, attempt in waiting:
             job_id = found.get(attempt.token) or self._from_receipts(name, attempt)
             if job_id:
@@ -351,11 +466,19 @@ class Engine:
         self.store.write(manifest)
         return [name for name, attempt in waiting if attempt.id]
 
-    def _find(self) -> dict[str, str]:
-        results: list[Completed] = [
-            self.transport.run(argv) for argv in self.scheduler.find_argvs(self.spool)
-        ]
-        return self.scheduler.parse_find(results)
+    def _find(self, giving_up: Sequence[str] = ()) -> dict[str, str]:
+        argvs = self.scheduler.find_argvs(self.spool)
+        if giving_up:
+            return self.scheduler.parse_find(self.transport.ask_after(argvs, giving_up))
+        return self.scheduler.parse_find(self.transport.look(argvs))
+
+    def _files(self, job: Job, attempt: Attempt) -> dict[str, Path]:
+        """What a submission needs on the scheduler's host: path there -> file here."""
+        names = [f"{job.state_dir}/{attempt.script}", job.config_path]
+        files = {name: self.root / name for name in names}
+        if job.host and job.scheduler == "local":
+            files[f"{job.state_dir}/localq.py"] = LOCALQ
+        return files
 
     def _from_receipts(self, job: str, attempt: Attempt) -> str:
         """The id in a receipt that carries the attempt's token: it ran and was forgotten."""
@@ -422,7 +545,7 @@ class Engine:
                 self._check_site(intents)
                 if self.store.path.exists():
                     aside = self.store.path.with_name(f"manifest.yaml.broken-{int(time.time())}")
-                    self.store.path.rename(aside)
+                    yamlio.write_atomic(aside, self.store.path.read_bytes())
             _add_intents(manifest, intents)
             # Before anybody is asked: without an answer, the next command goes on from here.
             self.store.write(manifest)
@@ -447,6 +570,22 @@ def _add_intents(manifest: Manifest, intents: Sequence[Intent]) -> None:
         if all(a.token != intent.attempt.token for a in entry.attempts):
             entry.attempts.append(intent.attempt)
             entry.attempts.sort(key=lambda a: a.attempt)
+
+
+def _folders(job: Job) -> tuple[str, str]:
+    """What a script needs to be there; the scheduler does not make the folder of its own logs."""
+    return f"{job.state_dir}/receipts/{job.name}", f"{job.log_dir}/scheduler"
+
+
+def _links(job: Job) -> int:
+    return job.chain.links if job.chain else 0
+
+
+def _outcome(job: str, action: str, attempt: Attempt, links: int) -> Outcome:
+    return Outcome(
+        job, action, attempt.id, attempt.tasks, attempt.attempt, tuple(attempt.patch),
+        attempt.link, links,
+    )  # fmt: skip
 
 
 def new_token() -> str:
@@ -488,10 +627,12 @@ def _tasks(attempt: Attempt) -> list[int]:
 
 
 def _active(status: JobStatus) -> dict[str, str]:
-    """The scheduler's ids under which tasks may still run, and those tasks."""
-    found: dict[str, list[int]] = {}
+    """The scheduler's ids under which tasks may still run, and those tasks; never an id that is
+    another job's by now. Of a chain, the last link first."""
+    found: dict[str, list[int]] = {job_id: [1] for job_id in reversed(status.waiting)}
     for task in status.of(State.UNKNOWN, *ACTIVE):
-        found.setdefault(status.tasks[task].id, []).append(task)
+        if status.tasks[task].id not in status.strangers:
+            found.setdefault(status.tasks[task].id, []).append(task)
     return {job_id: to_ranges(tasks) for job_id, tasks in found.items()}
 
 

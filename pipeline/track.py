@@ -7,26 +7,27 @@ late receipt.
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from pipeline import receipts
-from pipeline.errors import StateError, Unreachable
+from pipeline import chain, receipts
+from pipeline.errors import StateError, Unreachable, plain
 from pipeline.job import Job, Upstream, host_path
 from pipeline.manifest import Attempt, Entry, Manifest, Store, now, seconds
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.receipts import Receipt
-from pipeline.schedulers.base import Answer, Completed, Scheduler, TaskReport
+from pipeline.schedulers.base import WAITS_FOR_JOBS, Answer, Scheduler, TaskReport
 from pipeline.states import ACTIVE, FINAL, State
 from pipeline.transport import Transport
 
 Evidence = Literal["receipt", "scheduler", "manifest", "none"]
+SKEW_S = 900  # by which the clocks of machines and file systems may differ
 
 
 class TaskStatus(msgspec.Struct):
@@ -42,7 +43,7 @@ class TaskStatus(msgspec.Struct):
     index: int = 0  # in the scheduler's array; 0: a plain job
     host: str = ""
     elapsed_s: int | None = None
-    receipt: Path | None = None
+    receipt: str | None = None  # its path
     output: bool | None = None  # whether a completed task's outputs are there; None: not looked
 
 
@@ -56,6 +57,10 @@ class JobStatus(msgspec.Struct):
     id: str = ""
     attempt: int = 0
     progress: dict[str, Any] = msgspec.field(default_factory=dict)
+    link: int = 0  # of a chain: the one it stands at, 1, 2, ...; 0: it is none
+    links: int = 0
+    waiting: list[str] = msgspec.field(default_factory=list)  # ids of the links behind that one
+    strangers: set[str] = msgspec.field(default_factory=set)  # recorded ids that others have now
 
     def counts(self) -> dict[State, int]:
         """How many tasks are in each state."""
@@ -91,6 +96,10 @@ _ORDER = (
 )  # fmt: skip
 
 
+# What a scheduler that was asked in time said of a task without a final receipt.
+_REMEMBERED = frozenset({State.FAILED, State.TIMEOUT, State.OOM, State.CANCELLED})
+
+
 class Report(msgspec.Struct):
     """The whole run, every job of the plan in its order."""
 
@@ -99,6 +108,7 @@ class Report(msgspec.Struct):
     scheduler_calls: int = 0
     adopted: list[str] = msgspec.field(default_factory=list)
     removed: dict[str, JobStatus] = msgspec.field(default_factory=dict)  # no longer in the study
+    dropped: list[str] = msgspec.field(default_factory=list)  # links that were cancelled just now
     unsaved: str = ""  # why the manifest could not be brought up to date
 
     def counts(self) -> dict[State, int]:
@@ -126,23 +136,44 @@ class Tracker:
         calls = self.transport.calls
         views = [self._view(job, manifest) for job in self.jobs]
         views += [self._view(job, manifest) for job in self._removed(manifest)]
-        asked = sorted({view.id_of(task) for view in views for task in view.open_tasks()} - {""})
-        answer = self._ask(asked, self.scheduler.query_argvs, self.scheduler.parse_query)
+        asked = _open_ids(views)
+        answer = self._look(asked)
         # What ended while the scheduler was asked has its receipt by now.
-        views = [self._view(v.job, manifest) if v.open_tasks() else v for v in views]
+        views = [self._again(view, manifest) for view in views]
+        answer = self._with_new(answer, asked, _open_ids(views))
+        for view in views:
+            view.advance(answer)
         left = sorted(
             {v.id_of(t) for v in views for t in v.open_tasks() if v.has_left(t, answer)} - {""}
         )
         history = self._ask(left, self.scheduler.history_argvs, self.scheduler.parse_history)
         report = Report(jobs={}, silent={**answer.silent, **history.silent})
+        grace_s = self.grace_s if self.store.writable() else None
         for view in views:
-            status = view.resolve(answer, history, self.grace_s)
+            status = view.resolve(answer, history, grace_s)
             known = report.jobs if isinstance(view.job, Job) else report.removed
             known[status.name] = status
             if view.entry:
                 view.entry.set_states({t.task: t.state for t in status.tasks.values()})
+        self._mark_stuck(report)
         report.scheduler_calls = self.transport.calls - calls
         return report
+
+    def _mark_stuck(self, report: Report) -> None:
+        """Says so where a job is held for others that have all ended: PBS never tells the
+        dependents of a job that it was deleted before it ran, so they wait for ever."""
+        for job in self.jobs:
+            tasks = report.jobs[job.name].tasks.values()
+            waiting = [task for task in tasks if task.reason == WAITS_FOR_JOBS]
+            if not waiting or any(
+                report.jobs[upstream.job].of(State.UNKNOWN, *ACTIVE) for upstream in job.upstream
+            ):
+                continue
+            for task in waiting:
+                task.reason = (
+                    "waits for jobs that have all ended. If it stays held: "
+                    f"`pipeline cancel {job.name}`, then submit it again"
+                )
 
     def update(self) -> Report:
         """`refresh`, and the manifest brought up to date unless another command got there first."""
@@ -164,18 +195,34 @@ class Tracker:
             if current is not None and msgspec.to_builtins(current) == before:
                 self.store.write(found)
 
+    def _look(self, ids: Sequence[str]) -> Answer:
+        """Asks the scheduler, and over SSH brings what the tasks wrote, in the same round trip.
+        No answer at all makes every id silent."""
+        if not ids and not self.transport.host:
+            return Answer({})
+        commands = self.scheduler.query_argvs(ids) if ids else []
+        try:
+            return self.scheduler.parse_query(ids, self.transport.look(commands))
+        except Unreachable as error:
+            return Answer({}, dict.fromkeys(ids or [self.transport.host], str(error)))
+
+    def _with_new(self, answer: Answer, asked: Sequence[str], now_open: Sequence[str]) -> Answer:
+        """The answer, and one about jobs that only a receipt made known: submitted by hand."""
+        new = [job_id for job_id in now_open if job_id not in asked]
+        more = self._ask(new, self.scheduler.query_argvs, self.scheduler.parse_query)
+        return Answer(
+            {**answer.jobs, **more.jobs},
+            {**answer.silent, **more.silent},
+            {**answer.tokens, **more.tokens},
+        )
+
     def _ask(self, ids: Sequence[str], argvs: Any, parse: Any) -> Answer:
         """One question to the scheduler; no answer at all makes every id silent."""
-        if not ids:
+        commands = argvs(ids) if ids else []
+        if not commands:
             return Answer({})
-        results: list[Completed] = []
         try:
-            commands = argvs(ids)
-            if not commands:
-                return Answer({})
-            for argv in commands:
-                results.append(self.transport.run(argv))
-            answer: Answer = parse(ids, results)
+            answer: Answer = parse(ids, self.transport.run_all(commands))
             return answer
         except Unreachable as error:
             return Answer({}, dict.fromkeys(ids, str(error)))
@@ -192,7 +239,20 @@ class Tracker:
     def _view(self, job: Job | _Removed, manifest: Manifest) -> _View:
         folder = receipts.directory(self.store.state_dir, job.name)
         entry = manifest.jobs.get(job.name)
-        return _View(job, entry, receipts.scan(folder), self.scheduler, self.store.state_dir)
+        names = receipts.listing(folder)
+        found = receipts.scan(folder, names)
+        return _View(job, entry, names, found, self.scheduler, self.store.state_dir)
+
+    def _again(self, view: _View, manifest: Manifest) -> _View:
+        """The job as it is now; the same view where no receipt came or went."""
+        folder = receipts.directory(self.store.state_dir, view.job.name)
+        if not view.open_tasks() or receipts.listing(folder) == view.names:
+            return view
+        return self._view(view.job, manifest)
+
+
+def _open_ids(views: Sequence[_View]) -> list[str]:
+    return sorted({job_id for view in views for job_id in view.open_ids()} - {""})
 
 
 class _Removed(msgspec.Struct):
@@ -208,13 +268,31 @@ class _View:
     """One job while its state is being found out."""
 
     def __init__(
-        self, job: Job | _Removed, entry: Entry | None, found: dict[int, list[Receipt]],
-        scheduler: Scheduler, state_dir: Path,
+        self, job: Job | _Removed, entry: Entry | None, names: Collection[str],
+        found: dict[int, list[Receipt]], scheduler: Scheduler, state_dir: Path,
     ) -> None:  # fmt: skip
+        self.names = names  # of the files that `found` was read from
         self.job, self.entry, self.scheduler, self.state_dir = job, entry, scheduler, state_dir
+        self.remembered = {  # how tasks ended that the scheduler may have forgotten since
+            task: state
+            for state, tasks in (entry.states.items() if entry else ())
+            if state in _REMEMBERED
+            for task in from_ranges(tasks)
+        }
         newest = entry.last_attempts() if entry else {}  # of more tasks, where their number shrank
         self.attempts = {task: a for task, a in newest.items() if task <= job.tasks}
-        known = {a.id for a in entry.live() if a.id} if entry else set()
+        live = entry.live() if entry else []
+        self.tokens = {a.id: a.token for a in live if a.id}
+        known = self.tokens.keys()
+        # Ids that a server which was reset gave out twice: of their receipts, the content tells.
+        earlier = [a.id for a in live] + [job_id for a in live for job_id in a.before]
+        self.reused = {job_id for job_id in known if earlier.count(job_id) > 1}
+        self._owners: dict[str, tuple[str, int]] = {}
+        self.links, self.at = entry.chain() if entry else [], 0
+        self.of_links = {self._owner(r)[0]: r for r in found.get(1, ())} if self.links else {}
+        if self.links:
+            self.at = chain.current(self.links, self.of_links)
+            self.attempts[1] = self.links[self.at]
         self.newest: dict[int, Receipt] = {}
         for task, own in found.items():
             if 1 <= task <= job.tasks:
@@ -222,11 +300,19 @@ class _View:
                 if relevant:
                     self.newest[task] = relevant[-1]
         self._indices: dict[str, dict[int, int]] = {}
-        self.now = now()
-        self.gone = {  # task -> when the scheduler was first found not to know it any more
+        # Departures are written as `<time> <host>`: each host counts the grace by its own clock.
+        self.now, self.host = now(), socket.gethostname()
+        self.strangers: set[str] = set()
+        self.gone = self._departures([self.links[self.at]] if self.links else live)
+
+    def _departures(self, attempts: Sequence[Attempt]) -> dict[int, str]:
+        """Task -> when it was first found here that the scheduler knows it no more."""
+        return {
             task: when
-            for attempt in (entry.live() if entry else ())
-            for when, text in attempt.gone.items()
+            for attempt in attempts
+            for key, text in attempt.gone.items()
+            for when, _, host in [key.partition(" ")]
+            if host in ("", self.host)
             for task in from_ranges(text)
         }
 
@@ -235,21 +321,52 @@ class _View:
         attempt = self.attempts.get(receipt.task)
         if attempt is None:
             return True
-        owner = self.scheduler.owner(receipt.id)[0]
-        if owner and owner == attempt.id:
-            return True
-        return owner not in known and receipt.written > seconds(attempt.time)
+        owner = self._owner(receipt)[0] or receipt.id
+        if owner == attempt.id:
+            if owner not in self.reused:
+                return True
+            return receipts.read(receipt.path).get("token") == attempt.token
+        if owner in known or owner in attempt.before:
+            return False
+        return receipt.written > seconds(attempt.time) - SKEW_S
+
+    def _owner(self, receipt: Receipt) -> tuple[str, int]:
+        """The job id and index in a receipt's name, taken apart once."""
+        if receipt.id not in self._owners:
+            self._owners[receipt.id] = self.scheduler.owner(receipt.id)
+        return self._owners[receipt.id]
 
     def open_tasks(self) -> list[int]:
         """Tasks about which the receipts do not say that they have ended."""
-        tasks = set(self.attempts) | set(self.newest)
-        return [t for t in sorted(tasks) if t not in self.newest or self.newest[t].kind == "run"]
+        ended = {task for task, receipt in self.newest.items() if receipt.kind != "run"}
+        return sorted((self.attempts.keys() | self.newest.keys()) - ended)
+
+    def open_ids(self) -> set[str]:
+        """The ids to ask the scheduler about; of a chain, those of the links to come as well."""
+        tasks = self.open_tasks()
+        ids = {self.id_of(task) for task in tasks if task in self.newest}
+        ids |= {attempt.id for task, attempt in self.attempts.items() if task not in self.newest}
+        return ids | set(chain.waiting(self.links, self.at, self.of_links)) if tasks else ids
+
+    def advance(self, answer: Answer) -> None:
+        """Goes on to a chain's next link where one was killed, so that it left no final receipt."""
+        while self.at + 1 < len(self.links) and 1 in self.open_tasks():
+            link = self.links[self.at]
+            if link.state != "submitted" or self.place(1) != (link.id, 0):
+                return
+            said = self._said(answer, link.id).get(0)
+            if said.state not in FINAL if said else not self.has_left(1, answer):
+                return
+            self.at += 1
+            self.attempts[1] = self.links[self.at]
+            self.newest.pop(1, None)
+            self.gone = self._departures([self.links[self.at]])
 
     def place(self, task: int) -> tuple[str, int]:
         """(job id, index) under which the scheduler knows a task; ("", 0) where it does not."""
         receipt, attempt = self.newest.get(task), self.attempts.get(task)
         if receipt is not None:
-            owner = self.scheduler.owner(receipt.id)
+            owner = self._owner(receipt)
             if attempt is None or owner[0] != attempt.id:
                 return owner if owner[0] else ("", 0)
         if attempt is None or not attempt.id:
@@ -263,38 +380,59 @@ class _View:
 
     def has_left(self, task: int, answer: Answer) -> bool:
         job_id, index = self.place(task)
-        return job_id not in answer.silent and index not in answer.jobs.get(job_id, {})
+        return job_id not in answer.silent and index not in self._said(answer, job_id)
 
-    def resolve(self, answer: Answer, history: Answer, grace_s: int) -> JobStatus:
+    def _said(self, answer: Answer, job_id: str) -> Mapping[int, TaskReport]:
+        """What the scheduler says of a job, unless it shows that the id is another's by now."""
+        mine = self.tokens.get(job_id)
+        return {} if mine != answer.tokens.get(job_id, mine) else answer.jobs.get(job_id, {})
+
+    def resolve(self, answer: Answer, history: Answer, grace_s: int | None) -> JobStatus:
+        """`grace_s`: None for who may not change the run, and may not be told of its jobs."""
         status = JobStatus(self.job.name, self.job.stage, self.job.arm, {})
+        status.strangers = self.strangers = {
+            job_id
+            for said in (answer, history)
+            for job_id, token in self.tokens.items()
+            if said.tokens.get(job_id, token) != token
+        }
         for task in range(1, self.job.tasks + 1):
             status.tasks[task] = self._task(task, answer, history, grace_s)
         self._write_back()
         if self.entry and self.entry.live():
             last = self.entry.live()[-1]
             status.id, status.attempt = last.id, last.attempt
+        if self.links:
+            link = self.links[self.at]
+            status.id, status.attempt = link.id, link.attempt
+            status.link, status.links = link.link, self.links[-1].link
+            behind = chain.waiting(self.links, self.at, self.of_links)
+            status.waiting = [job_id for job_id in behind if job_id not in self.strangers]
         if status.of(State.RUNNING):
             status.progress = _progress(self.state_dir / "progress" / self.job.name)
         return status
 
-    def _task(self, task: int, answer: Answer, history: Answer, grace_s: int) -> TaskStatus:
+    def _task(self, task: int, answer: Answer, history: Answer, grace_s: int | None) -> TaskStatus:
         attempt, receipt = self.attempts.get(task), self.newest.get(task)
         base = TaskStatus(task, State.PLANNED, attempt=attempt.attempt if attempt else 0)
-        job_id, index = self.place(task)
-        base.id, base.index = job_id, index
         base.receipt = receipt.path if receipt else None
         cancelled = attempt is not None and attempt.state == "cancelled"
         if receipt and receipt.kind != "run":
             base.state, base.reason = receipts.state_of(receipt, cancelled)
-            base.evidence, base.exit_code, base.id = "receipt", receipt.exit_code, receipt.id
+            base.evidence, base.exit_code = "receipt", receipt.exit_code
+            base.id, base.index = receipt.id, self._owner(receipt)[1]
+            if self.links and not cancelled:
+                base.state, base.reason = chain.verdict(receipt, base.state, base.reason)
             self.gone.pop(task, None)
             return base
         if attempt is None and receipt is None:
             return base
+        job_id, index = self.place(task)
+        base.id, base.index = job_id, index
         if attempt is not None and attempt.state == "submitting" and not attempt.id:
             base.state, base.evidence = State.SUBMITTING, "manifest"
             return base
-        report = answer.jobs.get(job_id, {}).get(index) or history.jobs.get(job_id, {}).get(index)
+        report = self._said(answer, job_id).get(index) or self._said(history, job_id).get(index)
         silent = answer.silent.get(job_id) or (None if report else history.silent.get(job_id))
         if report and report.state != State.COMPLETED:
             return self._by_report(base, report)
@@ -309,21 +447,31 @@ class _View:
         if cancelled and report is None:
             base.state, base.evidence, base.reason = State.CANCELLED, "manifest", "cancelled"
             return base
+        if report is None and task in self.remembered:
+            base.state, base.evidence = self.remembered[task], "manifest"
+            base.reason = "so the scheduler said before it forgot it"
+            return base
         return self._departed(base, report, attempt, grace_s)
 
     def _by_report(self, base: TaskStatus, report: TaskReport) -> TaskStatus:
-        base.state, base.evidence, base.reason = report.state, "scheduler", report.reason
+        base.state, base.evidence, base.reason = report.state, "scheduler", plain(report.reason)
         base.exit_code, base.host, base.elapsed_s = report.exit_code, report.host, report.elapsed_s
         self.gone.pop(base.task, None)
         return base
 
     def _departed(
-        self, base: TaskStatus, report: TaskReport | None, attempt: Attempt | None, grace_s: int
-    ) -> TaskStatus:
+        self, base: TaskStatus, report: TaskReport | None, attempt: Attempt | None,
+        grace_s: int | None,
+    ) -> TaskStatus:  # fmt: skip
         """No longer known to the scheduler, or done in its eyes, but no receipt says so."""
         since = self._gone_since(attempt, base.task)
         says = "the scheduler says it ended well" if report else "the scheduler no longer knows it"
-        if time.time() - since < grace_s:
+        if base.id in self.strangers:
+            says = "the scheduler has another job under its id: it was reset"
+        if grace_s is None:
+            base.state = State.UNKNOWN
+            base.reason = f"{says}, but it may tell this only to the user whose run this is"
+        elif time.time() - since < grace_s:
             base.state = State.UNKNOWN
             base.reason = f"{says}; waiting up to {grace_s} s for its receipt"
         else:
@@ -344,25 +492,29 @@ class _View:
             if attempt is not None:
                 groups.setdefault(attempt.attempt, {}).setdefault(when, []).append(task)
         for attempt in self.entry.live() if self.entry else ():
-            found = groups.get(attempt.attempt, {})
-            attempt.gone = {when: to_ranges(tasks) for when, tasks in found.items()}
+            own = groups.get(attempt.attempt, {})
+            attempt.gone = self._seen_elsewhere(attempt) | {
+                f"{when} {self.host}": to_ranges(tasks) for when, tasks in own.items()
+            }
+
+    def _seen_elsewhere(self, attempt: Attempt) -> dict[str, str]:
+        """The departures that other hosts saw, of tasks that are gone still."""
+        found = {}
+        for key, text in attempt.gone.items():
+            if key.partition(" ")[2] not in ("", self.host):
+                found[key] = to_ranges(self.gone.keys() & from_ranges(text))
+        return {key: text for key, text in found.items() if text}
 
 
 def _progress(folder: Path) -> dict[str, Any]:
     """The sum of the progress files that running tasks write; of a rate, the sum too."""
     total: dict[str, Any] = {}
     try:
-        entries = [Path(e.path) for e in os.scandir(folder) if e.name.endswith(".json")]
+        entries = [e.path for e in os.scandir(folder) if e.name.endswith(".json")]
     except FileNotFoundError:
         return total
     for path in entries:
-        try:
-            # A loss that diverged is NaN, which `status --json` could not print as JSON.
-            content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        except (OSError, ValueError):
-            continue
-        if not isinstance(content, dict):
-            continue
+        content = receipts.read(path)
         for key in ("done", "total", "rate"):
             if isinstance(content.get(key), int | float):
                 total[key] = total.get(key, 0) + content[key]
@@ -372,34 +524,25 @@ def _progress(folder: Path) -> dict[str, Any]:
     return total
 
 
-def check_outputs(job: Job, status: JobStatus, root: Path) -> None:
+def check_outputs(jobs: Sequence[Job], report: Report, transport: Transport) -> None:
     """Says of every completed task whether the outputs that the study names are there.
 
-    One listing a folder, whatever the number of tasks.
+    One listing a folder, whatever the number of tasks; over SSH they came with the last look.
     """
-    listings: dict[Path, set[str]] = {}
-    for task in status.of(State.COMPLETED):
-        there = True
-        for pattern in job.outputs:
-            path = root / host_path(job, pattern.replace("{task4}", f"{task:04d}"))
-            if path.parent not in listings:
-                listings[path.parent] = _names(path.parent)
-            there = there and path.name in listings[path.parent]
-        status.tasks[task].output = there if job.outputs else None
+    completed = {job.name: report.jobs[job.name].of(State.COMPLETED) for job in jobs}
+    patterns = {job.name: [host_path(job, path) for path in job.outputs] for job in jobs}
+    present = transport.present(
+        {path: job.tasks for job in jobs if completed[job.name] for path in patterns[job.name]}
+    )
+    for job in jobs:
+        for task in completed[job.name] if job.outputs else ():
+            there = all(task in present[path] for path in patterns[job.name])
+            report.jobs[job.name].tasks[task].output = there
 
 
-def made_by_hand(upstream: Upstream, root: Path) -> bool:
+def made_by_hand(upstream: Upstream, transport: Transport) -> bool:
     """Whether all outputs of a job are there that never left a receipt; its gate asks the same."""
-    wanted = [
-        pattern.replace("{task4}", f"{task:04d}")
-        for pattern in upstream.outputs
-        for task in (range(1, upstream.tasks + 1) if "{task4}" in pattern else (1,))
-    ]
-    return bool(wanted) and all((root / path).exists() for path in wanted)
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        return set(os.listdir(folder))
-    except OSError:
-        return set()
+    if not upstream.outputs:
+        return False
+    present = transport.present(dict.fromkeys(upstream.outputs, upstream.tasks))
+    return all(len(tasks) == upstream.tasks for tasks in present.values())

@@ -15,6 +15,10 @@ from pipeline.yamlio import nearest
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+MAX_PROBLEMS = 100  # told at once; a file with more has one cause
+MAX_LENGTH = 8000  # characters of one; a name may be a whole file
+MAX_UNKNOWN = 20  # unknown keys of one mapping that are told
+
 _AT = re.compile(r" - at `\$(.*)`$")
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _WALLTIME = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,9}):([0-5]?[0-9]):([0-5]?[0-9])")
@@ -28,9 +32,11 @@ def build(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:
         return None
     before = len(problems)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for key in raw:
-        if key not in fields:
-            problems.append(f"{path}.{key}: unknown key; {nearest(key, fields)}")
+    unknown = [key for key in raw if key not in fields]
+    for key in unknown[:MAX_UNKNOWN]:
+        problems.append(f"{path}.{key}: unknown key; {nearest(key, fields)}")
+    if len(unknown) > MAX_UNKNOWN:
+        problems.append(f"{path}: {len(unknown) - MAX_UNKNOWN} more unknown keys. Remove them")
     values: dict[str, Any] = {}
     for key, field in fields.items():
         if key not in raw:
@@ -83,7 +89,11 @@ def _show(value: Any) -> str:
 def finish(problems: list[str], where: str) -> None:
     """Raises one ConfigError with all problems, each behind the name of its file."""
     if problems:
-        raise ConfigError([f"{where}: {problem}" for problem in dict.fromkeys(problems)])
+        found = list(dict.fromkeys(problems))
+        more = len(found) - MAX_PROBLEMS
+        if more > 0:
+            found[MAX_PROBLEMS:] = [f"and {more} problems more. Mend these first"]
+        raise ConfigError([f"{where}: {problem[:MAX_LENGTH]}" for problem in found])
 
 
 def parse_size(text: str | int) -> int:

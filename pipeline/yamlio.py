@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import re
 import tempfile
+import time
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,13 @@ import yaml
 
 from pipeline.errors import ConfigError, StateError
 
+STALE_S = 3600  # after that a temporary file is nobody's; clocks may differ by minutes
 MAX_BYTES = 4_000_000  # a study or manifest is a few KB; anything near this is a mistake
 MAX_DEPTH = 40
 MAX_NODES = 200_000  # a few lines of aliases can stand for billions of nodes
+MAX_INT = 2**63 - 1  # what programs in other languages read too; far more has no decimal text
+MAX_NAMES = 60  # in a message that lists the valid ones
+MAX_NAME = 100  # characters of a name that are compared or shown
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -70,7 +76,12 @@ def _construct_number(loader: Any, node: Any) -> Any:
     if _SEXAGESIMAL.match(node.value):
         return node.value
     if node.tag.endswith("int"):
-        return loader.construct_yaml_int(node)
+        number = loader.construct_yaml_int(node)
+        if abs(number) > MAX_INT:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the number is beyond {MAX_INT}", node.start_mark
+            )
+        return number
     return loader.construct_yaml_float(node)
 
 
@@ -122,11 +133,13 @@ def parse(text: str, where: str) -> Any:
 
 def _check_depth(text: str, where: str) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise ConfigError([f"{where}: nested deeper than {MAX_DEPTH}. Flatten it"])
+        if count > 2 * MAX_NODES + 10:  # a collection is two events
+            raise ConfigError([f"{where}: larger than {MAX_NODES} values. Is it the right file?"])
 
 
 def _conflicted(text: str) -> bool:
@@ -166,7 +179,8 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     raw = data.encode() if isinstance(data, str) else data
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
+        _sweep(path)
         handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
@@ -184,10 +198,31 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
         ) from None
 
 
+def make_directory(path: Path) -> None:
+    """Like `mkdir -p`, and on the disk: a file is no safer than the folder's own name."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_directory(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what killed commands left of earlier writes; a write takes no hour."""
+    for entry in os.scandir(path.parent):
+        if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".tmp"):
+            with contextlib.suppress(OSError):  # another command's, which just ended
+                if time.time() - entry.stat().st_mtime > STALE_S:
+                    os.unlink(entry.path)
+
+
 def _sync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of file systems on which a folder needs no sync
+            raise
     finally:
         os.close(handle)
 
@@ -217,8 +252,9 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """ "Did you mean X?" and the valid names, nearest first, for an error message."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    rest = [n for n in names if n not in close]
+    names = sorted({n if len(n) <= MAX_NAME else f"{n[:MAX_NAME]}..." for n in valid})
+    close = difflib.get_close_matches(name[:MAX_NAME], names, n=3, cutoff=0.5)
+    shown = close + [n for n in names if n not in close][:MAX_NAMES]
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Valid: {', '.join(close + rest) or 'none'}"
+    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return f"{hint}Valid: {', '.join(shown) or 'none'}{more}"

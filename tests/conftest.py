@@ -6,8 +6,9 @@ import os
 import signal
 
 from tests.cluster.fixture import slurm
+from tests.ssh.fixture import sshd
 
-__all__ = ["slurm"]
+__all__ = ["slurm", "sshd"]
 
 # A developer's own settings must decide nothing here; PIPELINE_TEST_* are about the tests.
 for _name in list(os.environ):

@@ -261,6 +261,8 @@ def publish_directory(target: Path) -> Iterator[Path]:
             if path.is_file():
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
+            elif path.is_dir():
+                sync_directory(path)
         sync_directory(temporary)
         old = target.with_name(f".{target.name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -271,6 +273,14 @@ def publish_directory(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def mark_checkpoint(step: int) -> None:
+    """Tell the job's script that the checkpoint of this step is on disk, whole. A chain of jobs
+    goes on only as long as this number grows; without a chain, nobody asks."""
+    named = os.environ.get("PIPELINE_CHECKPOINT")
+    if named:
+        write_atomic(Path(named), f"{step}\n")
 
 
 class Progress:

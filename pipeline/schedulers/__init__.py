@@ -5,8 +5,9 @@ from __future__ import annotations
 from pipeline.schedulers.base import Answer, Completed, Scheduler, Submission, TaskReport
 
 
-def get(name: str, spool: str) -> Scheduler:
-    """The scheduler of a site. `spool`: where the `local` one keeps its state."""
+def get(name: str, spool: str, localq: str = "") -> Scheduler:
+    """The scheduler of a site. `spool`: where the `local` one keeps its state; `localq`: where its
+    program is on another host, which needs no more than a Python of its own."""
     if name == "pbs":
         from pipeline.schedulers.pbs import PBS
 
@@ -21,7 +22,7 @@ def get(name: str, spool: str) -> Scheduler:
         return Slurm()
     from pipeline.schedulers.local import Local
 
-    return Local(spool)
+    return Local(spool, "python3", localq) if localq else Local(spool)
 
 
 __all__ = ["Answer", "Completed", "Scheduler", "Submission", "TaskReport", "get"]

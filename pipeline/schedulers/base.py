@@ -17,6 +17,9 @@ import msgspec
 
 from pipeline.states import State
 
+# The reason of a job that is held until other jobs have ended.
+WAITS_FOR_JOBS = "waits for other jobs"
+
 
 class Completed(msgspec.Struct, frozen=True):
     """A finished command: what a transport gives back."""
@@ -54,11 +57,14 @@ class Answer(msgspec.Struct, frozen=True):
     """Answer to a query: reports per job id, per index.
 
     An id that was asked for and is not in `jobs` is one that the scheduler does not know.
-    `silent` holds the ids about which there was no answer at all, with the reason.
+    `silent` holds the ids about which there was no answer at all, with the reason. `tokens` holds
+    the token that a job was submitted with, empty for one without, where the answer shows that: a
+    server that was reset gives old ids to other jobs.
     """
 
     jobs: Mapping[str, Mapping[int, TaskReport]]
     silent: Mapping[str, str] = msgspec.field(default_factory=dict)
+    tokens: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Scheduler(Protocol):
@@ -66,6 +72,7 @@ class Scheduler(Protocol):
 
     name: str
     extension: str  # of rendered scripts: .pbs, .sbatch, .sh
+    cancel_releases: bool  # whether what waits for a job is released when that is cancelled
     adopt_after_s: float  # how long after its command gave up a submission may still be taken in
 
     def submit_argv(self, submission: Submission) -> list[str]:

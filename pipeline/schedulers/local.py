@@ -27,6 +27,7 @@ STATES = {
     "timeout": State.TIMEOUT,
 }
 _ID = re.compile(r"(L[1-9][0-9]*)(?:_([1-9][0-9]*))?")
+_NO_PROGRAM = re.compile(r"can't open file .*localq\.py.?: \[Errno 2\]")
 _REFUSAL = "localq: "  # how its own messages begin; a traceback does not
 
 
@@ -35,6 +36,7 @@ class Local:
 
     name = "local"
     extension = ".sh"
+    cancel_releases = True
     adopt_after_s = 2.0  # localq's `submit` does its work in a fraction of that, or never
 
     def __init__(
@@ -58,7 +60,7 @@ class Local:
         job_id = result.stdout.strip()
         if result.returncode == 0 and _ID.fullmatch(job_id):
             return job_id
-        if _refused(result):
+        if _refused(result) and not job_id:
             raise Rejected(_said(result))
         raise Unreachable(f"the local queue gave no job id: {_said(result)}")
 
@@ -69,10 +71,13 @@ class Local:
         if not ids:
             return Answer({})
         try:
-            jobs = {job["id"]: _reports(job) for job in _jobs(results)}
+            jobs = {job["id"]: job for job in _jobs(results) if job["id"] in ids}
         except Unreachable as error:
             return Answer({}, dict.fromkeys(ids, str(error)))
-        return Answer({job_id: jobs[job_id] for job_id in ids if job_id in jobs})
+        return Answer(
+            {job_id: _reports(jobs[job_id]) for job_id in ids if job_id in jobs},
+            tokens={job_id: job["token"] for job_id, job in jobs.items()},
+        )
 
     def history_argvs(self, ids: Sequence[str]) -> list[list[str]]:
         return []
@@ -84,6 +89,8 @@ class Local:
         return [self._argv("stat", spool)]
 
     def parse_find(self, results: Sequence[Completed]) -> dict[str, str]:
+        if results and _NO_PROGRAM.search(results[0].stderr):
+            return {}  # on another host, where the first submission brings it
         return {job["token"]: job["id"] for job in _jobs(results) if job["token"]}
 
     def cancel_argvs(self, job_id: str, indices: Sequence[int] | None) -> list[list[str]]:

@@ -31,7 +31,8 @@ UNKNOWN_ID, FINISHED, ENDING = 153, 35, 168
 NO_HISTORY = "not configured to maintain job history"
 
 REMEDIES = {  # of qsub's exit codes
-    3: "The site limits an array's size: submit fewer tasks at once",
+    3: "Give the limit on one array as `max_array` in the site's file, and the tasks go in several "
+    "(`qstat -Bf` and `qstat -Qf` show it as max_array_size)",
     38: "Wait until some of your jobs have ended, or use another queue",
     166: "Correct the value in the site's file or the stage's `resources`",
     170: "`qstat -Q` lists the queues; correct the queue in the site's file",
@@ -51,6 +52,7 @@ class PBS:
 
     name = "pbs"
     extension = ".pbs"
+    cancel_releases = False  # what waits for a job that was deleted in the queue is held for ever
     adopt_after_s = 2.0  # the server takes a request in hundredths of a second, a busy one in some
 
     def submit_argv(self, submission: Submission) -> list[str]:
@@ -63,12 +65,14 @@ class PBS:
         return [*argv, f"./{script}" if script.startswith("-") else script]
 
     def parse_submit(self, result: Completed) -> str:
+        found = [JOB_ID.fullmatch(line.strip()) for line in result.stdout.splitlines()]
+        ids = [match[0] for match in found if match and not match[3]]
         if result.returncode == 0:
-            for line in reversed(result.stdout.splitlines()):
-                match = JOB_ID.fullmatch(line.strip())
-                if match and not match[3]:
-                    return match[0]
+            if ids:
+                return ids[-1]
             raise Unreachable(f"qsub printed no job id: {complaint(result)}")
+        if ids:
+            raise Unreachable(f"qsub printed {ids[-1]} and failed: {complaint(result)}")
         if no_server(result):
             raise Unreachable(f"PBS does not answer: {complaint(result)}")
         remedy = REMEDIES.get(result.returncode, "")
@@ -95,6 +99,8 @@ class PBS:
         for result in results:
             if result.returncode != 0:
                 raise Unreachable(f"PBS does not answer: {complaint(result)}")
+            if NO_HISTORY in result.stderr:
+                continue
             try:
                 jobs = _jobs(result.stdout)
             except ValueError as error:
@@ -131,32 +137,38 @@ class PBS:
 def _parse(ids: Sequence[str], results: Sequence[Completed], history: bool) -> Answer:
     jobs: dict[str, Mapping[int, TaskReport]] = {}
     silent: dict[str, str] = {}
+    tokens: dict[str, str] = {}
     for job_id, result in zip(ids, results, strict=False):
         try:
-            found = _one(job_id, result, history)
+            found, token = _one(job_id, result, history)
         except ValueError as error:
             silent[job_id] = str(error)
         else:
             if found:
                 jobs[job_id] = found
+            if token is not None:
+                tokens[job_id] = token
     for job_id in ids[len(results) :]:
         silent[job_id] = "not asked"
-    return Answer(jobs, silent)
+    return Answer(jobs, silent, tokens)
 
 
-def _one(job_id: str, result: Completed, history: bool) -> dict[int, TaskReport]:
-    """Reports of one job; empty where PBS does not know it. ValueError where it says nothing."""
+def _one(job_id: str, result: Completed, history: bool) -> tuple[dict[int, TaskReport], str | None]:
+    """(reports of one job, its token); nothing where PBS does not know it. ValueError where it
+    says nothing."""
     if result.returncode in (UNKNOWN_ID, FINISHED):
-        return {}
+        return {}, None
     if result.returncode != 0:
         raise ValueError(f"PBS does not answer: {complaint(result)}")
     try:
-        found = reports(job_id, _jobs(result.stdout), history)
+        jobs = _jobs(result.stdout)
+        found = reports(job_id, jobs, history)
     except ValueError as error:
         raise ValueError(f"qstat's answer cannot be read: {error}") from None
     if found is None and NO_HISTORY not in result.stderr:
         raise ValueError(f"qstat said nothing of it: {complaint(result)}")
-    return found or {}
+    shown = [job for job in jobs.values() if isinstance(job, Mapping) and "Variable_List" in job]
+    return found or {}, _token(shown[0]) if found and shown else None
 
 
 def _jobs(stdout: str) -> Mapping[str, Any]:

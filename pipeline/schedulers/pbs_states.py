@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.schedulers.base import TaskReport
+from pipeline.schedulers.base import WAITS_FOR_JOBS, TaskReport
 from pipeline.schedulers.indices import expand
 from pipeline.schedulers.words import seconds, signal_name
 from pipeline.states import EXIT_STATES, State
@@ -169,7 +169,7 @@ def _waits(attributes: Attributes) -> str:
         comment = _text(attributes, "comment")
         return "" if comment.startswith("Job Array Began") else comment
     if _text(attributes, "depend") and "s" in _text(attributes, "Hold_Types"):
-        return "waits for other jobs"
+        return WAITS_FOR_JOBS
     holders = [words for key, words in _HOLDS.items() if key in _text(attributes, "Hold_Types")]
     return f"held {' and '.join(holders)}" if holders else "held"
 

@@ -7,6 +7,7 @@ it remembers the finished for some minutes (MinJobAge) and then costs no look in
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -22,8 +23,8 @@ from pipeline.states import FINAL
 ENV = ["env", "SLURM_BITSTR_LEN=0"]
 SQUEUE = [*ENV, "squeue", "-h", "--me", "-t", "all", "-O"]
 SACCT = [*ENV, "sacct", "-X", "-n", "-P"]
-SQUEUE_FIELDS = "JobArrayID:|,State:|,exit_code:|,Reason:|,NodeList:|,TimeUsed:"
-SACCT_FIELDS = "JobID,State,ExitCode,Reason,NodeList,ElapsedRaw"
+SQUEUE_FIELDS = "JobArrayID:|,State:|,exit_code:|,Reason:|,NodeList:|,TimeUsed:|,Name:"
+SACCT_FIELDS = "JobID,State,ExitCode,Reason,NodeList,ElapsedRaw,JobName"
 
 # A submission that failed so may have been accepted all the same.
 NO_ANSWER = re.compile(
@@ -32,13 +33,19 @@ NO_ANSWER = re.compile(
     r"|unable to establish|configuration source|unable to process configuration",
     re.IGNORECASE,
 )
+# A site without slurmdbd has no history to be asked for: squeue and the receipts are all there is.
+NO_ACCOUNTS = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 ALREADY_ENDED = re.compile(r"invalid job id specified|already (completing|completed)|has finished")
 
 REMEDIES = (  # sbatch's words, what to do about them
     ("partition", "`sinfo -s` lists the partitions; correct the queue in the site's file"),
     ("account", "`sacctmgr show assoc user=$USER` lists your accounts; correct the site's file"),
     ("node configuration", "No node has what it asks for: ask for less, or for another queue"),
-    ("array specification", "The site limits an array's size (MaxArraySize): submit fewer tasks"),
+    (
+        "array specification",
+        "Give the limit on one array as `max_array` in the site's file, and the tasks go in "
+        "several (it is MaxArraySize - 1 of `scontrol show config`)",
+    ),
     ("violates", "Wait until some of your jobs have ended, or ask for less"),
     ("feature", "`sinfo -o %f` lists the features; correct the site's file"),
     ("dos line breaks", "Render the script again: an editor has changed its line ends"),
@@ -47,6 +54,7 @@ REMEDIES = (  # sbatch's words, what to do about them
 )
 
 _SUBMITTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+)?", re.ASCII)
+_ERROR = re.compile(r"^(squeue|sacct): error: ", re.MULTILINE)
 _NAMED = re.compile(r".*\.([a-z0-9]{8})", re.DOTALL)
 
 
@@ -55,18 +63,26 @@ class Slurm:
 
     name = "slurm"
     extension = ".sbatch"
+    cancel_releases = True
     # sbatch gives up after MessageTimeout (10 s); a controller that was hung works off its requests
     # when it answers squeue again.
     adopt_after_s = 10.0
 
     def submit_argv(self, submission: Submission) -> list[str]:
-        """The token goes into the name as well: it is what squeue and sacct both show."""
+        """The token goes into the name as well: it is what squeue and sacct both show.
+
+        The variables are sbatch's own and not `--export=ALL,NAME=...`: a name there makes the node
+        log in as the user once more (`su -`) before it starts each task of an array.
+        """
         token = submission.token
         argv = [
+            "env",
+            f"PIPELINE_TOKEN={token}",
+            f"PIPELINE_ATTEMPT={submission.attempt}",
             "sbatch",
             "--parsable",
             f"--job-name={submission.name}.{token}",
-            f"--export=ALL,PIPELINE_TOKEN={token},PIPELINE_ATTEMPT={submission.attempt}",
+            "--export=ALL",
         ]
         if submission.after:
             argv += [
@@ -78,11 +94,16 @@ class Slurm:
 
     def parse_submit(self, result: Completed) -> str:
         words = complaint(result)
+        found = [_SUBMITTED.fullmatch(line.strip()) for line in result.stdout.splitlines()]
+        ids = [match[1] for match in found if match]
         if result.returncode == 0:
-            for line in reversed(result.stdout.splitlines()):
-                if match := _SUBMITTED.fullmatch(line.strip()):
-                    return match[1]
+            if ids:
+                return ids[-1]
             raise Unreachable(f"sbatch printed no job id: {words}")
+        if ids:
+            raise Unreachable(f"sbatch printed {ids[-1]} and failed: {words}")
+        if result.returncode == 127:  # `env` found no sbatch
+            raise Rejected("sbatch: no such command here. Log in to the cluster or load its module")
         if _no_answer(result):
             raise Unreachable(f"Slurm does not answer: {words}")
         remedy = next((text for key, text in REMEDIES if key in words.lower()), "")
@@ -100,12 +121,15 @@ class Slurm:
     def parse_history(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         """Only of what has ended: sacct lags, and of a job that squeue no longer knows it may say
         RUNNING for seconds, or for ever where the end never reached the database."""
+        if results and _no_accounts(results[0]):
+            return Answer({})
         answer = _parse(ids, results)
         jobs = {
             job_id: {index: found for index, found in tasks.items() if found.state in FINAL}
             for job_id, tasks in answer.jobs.items()
         }
-        return Answer({job_id: tasks for job_id, tasks in jobs.items() if tasks}, answer.silent)
+        ended = {job_id: tasks for job_id, tasks in jobs.items() if tasks}
+        return Answer(ended, answer.silent, answer.tokens)
 
     def find_argvs(self, spool: str) -> list[list[str]]:
         return [
@@ -115,7 +139,7 @@ class Slurm:
 
     def parse_find(self, results: Sequence[Completed]) -> dict[str, str]:
         """What squeue says, and what sacct adds to it at the sites that have one."""
-        if not results or results[0].returncode != 0:
+        if not results or _failed(results[0]):
             words = complaint(results[0]) if results else "squeue was not asked"
             raise Unreachable(f"Slurm does not answer: {words}")
         tokens: dict[str, str] = {}
@@ -153,7 +177,7 @@ class Slurm:
 
 def _parse(ids: Sequence[str], results: Sequence[Completed]) -> Answer:
     """The rows of the one command, those of other jobs left out."""
-    if not results or results[0].returncode != 0:
+    if not results or _failed(results[0]):
         words = complaint(results[0]) if results else "not asked"
         return Answer({}, dict.fromkeys(ids, f"Slurm does not answer: {words}"))
     return _rows(frozenset(ids), results[0].stdout.splitlines())
@@ -162,25 +186,47 @@ def _parse(ids: Sequence[str], results: Sequence[Completed]) -> Answer:
 def _rows(wanted: frozenset[str], lines: Iterable[str]) -> Answer:
     jobs: dict[str, dict[int, TaskReport]] = {}
     silent: dict[str, str] = {}
-    grouped: list[tuple[str, int, TaskReport]] = []
+    tokens: dict[str, str] = {}
+    grouped: list[tuple[str, list[int], TaskReport]] = []
     for line in lines:
-        printed, *fields = line.split("|")
+        printed, *fields = line.split("|", 6)  # a name, the last, may hold anything
         found = split_id(printed)
         if not found or found[0] not in wanted or len(fields) < 5:
             continue
         job_id, indices = found
+        if len(fields) > 5:
+            tokens[job_id] = _token(fields[5])
         if indices is None:
             silent[job_id] = f"Slurm cut its list of tasks short: {printed[:60]}"
             continue
         said = report(*fields[:5])
         if "[" in printed:
-            grouped += [(job_id, index, said) for index in indices]
+            grouped.append((job_id, indices, said))
         else:
             jobs.setdefault(job_id, {})[indices[0]] = said
     # A row of its own says more of a task than the row of those that never started.
-    for job_id, index, said in grouped:
-        jobs.setdefault(job_id, {}).setdefault(index, said)
-    return Answer(jobs, silent)
+    for job_id, indices, said in grouped:
+        jobs[job_id] = {**dict.fromkeys(indices, said), **jobs.get(job_id, {})}
+    return Answer(jobs, silent, tokens)
+
+
+@functools.lru_cache(maxsize=1000)  # all rows of an array bear one name
+def _token(name: str) -> str:
+    """The token at the end of a job's name; empty where there is none."""
+    named = _NAMED.fullmatch(name.strip())
+    return named[1] if named else ""
+
+
+def _no_accounts(result: Completed) -> bool:
+    """Whether the site has none, by sacct's own words or because there is no sacct (127)."""
+    code = result.returncode
+    return code == 127 or (code != 0 and bool(NO_ACCOUNTS.search(result.stderr)))
+
+
+def _failed(result: Completed) -> bool:
+    """squeue ends with 0 even where it did not look: `squeue: error: Invalid user`."""
+    looked = bool(result.stdout.strip()) or not _ERROR.search(result.stderr)
+    return result.returncode != 0 or not looked
 
 
 def _no_answer(result: Completed) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pipeline.schedulers.base import TaskReport
@@ -41,6 +42,15 @@ ENDED = frozenset(
     {State.COMPLETED, State.FAILED, State.TIMEOUT, State.OOM, State.CANCELLED}
 )  # fmt: skip
 HOLDS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "ReservationDeleted"})
+_TOO_MUCH = (
+    "its partition gives less than it asks for, so it does not start. Cancel it, ask for less"
+)
+_NEVER = {  # squeue's reasons of jobs that wait for ever
+    "PartitionNodeLimit": _TOO_MUCH,
+    "PartitionTimeLimit": _TOO_MUCH,
+    "PartitionConfig": _TOO_MUCH,
+    "DependencyNeverSatisfied": "will not start. Cancel it and submit it again",
+}
 REASONS = {  # where the state alone says too little
     "NODE_FAIL": "its node failed",
     "BOOT_FAIL": "its node did not boot",
@@ -70,6 +80,7 @@ def split_id(text: str) -> tuple[str, list[int] | None] | None:
     return match[1], [int(match[2][:9])] if match[2] else [0]
 
 
+@functools.lru_cache(maxsize=1000)  # thousands of rows of an array say the same
 def report(state: str, exit_code: str, reason: str, host: str, elapsed: str) -> TaskReport:
     """One row of squeue (`exit_code`: a wait status) or of sacct (`code:signal`)."""
     words = state.split()  # "CANCELLED by 1000"
@@ -83,6 +94,7 @@ def report(state: str, exit_code: str, reason: str, host: str, elapsed: str) -> 
         if found == State.QUEUED and reason in HOLDS:
             found = State.HELD
         shown = reason if found != State.RUNNING else ""
+        shown += f": {_NEVER[shown]}" if shown in _NEVER else ""
         return TaskReport(found, reason=shown, host=host, elapsed_s=seconds(elapsed))
     code, signal = exit_status(exit_code)
     if found == State.FAILED and word == "FAILED":

@@ -36,6 +36,7 @@ EXITS = {  # Torque Administrator Guide, "Job exit status"; the others are failu
     -11: (State.TIMEOUT, "exceeded its walltime"),
     -12: (State.TIMEOUT, "exceeded its CPU time"),
 }
+_ATTRIBUTE = re.compile(r"\s+([\w.]+) = (.*)")
 _NOT_DELETED = frozenset({0, UNKNOWN_ID, 170})  # 170: state C, "invalid for state of job"
 
 Attributes = Mapping[str, str]
@@ -46,6 +47,7 @@ class Torque:
 
     name = "torque"
     extension = ".pbs"
+    cancel_releases = False  # not known of it: taken to be as in PBS
     adopt_after_s = 2.0
 
     def submit_argv(self, submission: Submission) -> list[str]:
@@ -60,12 +62,14 @@ class Torque:
         return [*argv, f"./{script}" if script.startswith("-") else script]
 
     def parse_submit(self, result: Completed) -> str:
+        found = [JOB_ID.fullmatch(line.strip()) for line in result.stdout.splitlines()]
+        ids = [match[0] for match in found if match and not match[3] and not match[4]]
         if result.returncode == 0:
-            for line in reversed(result.stdout.splitlines()):
-                match = JOB_ID.fullmatch(line.strip())
-                if match and not match[3] and not match[4]:
-                    return match[0]
+            if ids:
+                return ids[-1]
             raise Unreachable(f"qsub printed no job id: {complaint(result)}")
+        if ids:
+            raise Unreachable(f"qsub printed {ids[-1]} and failed: {complaint(result)}")
         if no_server(result):
             raise Unreachable(f"Torque does not answer: {complaint(result)}")
         raise Rejected(f"Torque refused it: {complaint(result)}")
@@ -76,6 +80,7 @@ class Torque:
     def parse_query(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         jobs: dict[str, Mapping[int, TaskReport]] = {}
         silent = dict.fromkeys(ids[len(results) :], "not asked")
+        tokens: dict[str, str] = {}
         for job_id, result in zip(ids, results, strict=False):
             if result.returncode == UNKNOWN_ID:
                 continue
@@ -83,11 +88,15 @@ class Torque:
                 silent[job_id] = f"Torque does not answer: {complaint(result)}"
                 continue
             found = _reports(job_id, result.stdout)
+            for _, attributes in _jobs(result.stdout) if found else ():
+                if variables := attributes.get("Variable_List"):
+                    match = TOKEN.search(variables)
+                    tokens[job_id] = match[1] if match else ""
             if found:
                 jobs[job_id] = found
             else:
                 silent[job_id] = f"qstat said nothing of it: {complaint(result)}"
-        return Answer(jobs, silent)
+        return Answer(jobs, silent, tokens)
 
     def history_argvs(self, ids: Sequence[str]) -> list[list[str]]:
         return []
@@ -148,11 +157,11 @@ def _jobs(text: str) -> Iterator[tuple[str, Attributes]]:
             if job_id:
                 yield job_id, attributes
             job_id, attributes, last = line.partition(":")[2].strip(), {}, ""
+        elif match := _ATTRIBUTE.fullmatch(line):
+            last = match[1]
+            attributes[last] = match[2]
         elif line.startswith("\t") and last:
             attributes[last] += line.strip()
-        elif " = " in line:
-            name, _, value = line.strip().partition(" = ")
-            attributes[name], last = value, name
     if job_id:
         yield job_id, attributes
 
@@ -184,7 +193,9 @@ def _report(attributes: Attributes) -> TaskReport:
         return TaskReport(state, reason=reason, host=host, elapsed_s=elapsed)
     text = attributes.get("exit_status", "")
     if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        return TaskReport(State.CANCELLED, reason="deleted, never run", host=host)
+        if host:
+            return TaskReport(State.FAILED, reason="ended without an exit status", host=host)
+        return TaskReport(State.CANCELLED, reason="deleted, never run")
     code = int(text)
     if code < 0:
         state, reason = EXITS.get(code, (State.FAILED, f"Torque could not run it (status {code})"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
+from pipeline.errors import plain
 from pipeline.schedulers.base import Completed
 
 _USAGE = re.compile(r"^\s*(usage:|Try [\"'])", re.IGNORECASE)
@@ -20,7 +21,7 @@ def complaint(result: Completed) -> str:
             if line.strip():
                 lines.append(line.strip())
         if lines:
-            return "; ".join(lines[-3:])[:500]
+            return plain("; ".join(lines[-3:])[:500])
     return f"{result.argv[0] if result.argv else 'the command'} exited with {result.returncode}"
 
 

@@ -57,18 +57,22 @@ def _ended(report: Report) -> bool:
 
 
 def _follow_in_lines(engine: Engine, pause: float, jitter: bool, retries: Retries | None) -> Report:
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, int]] = {}
     while True:
         report = engine.status()
         for job in report.jobs.values():
             line = f"{job.name}: {job.state} {task_counts(job)}"
-            if seen.get(job.name) != line and (job.name in seen or job.state != State.PLANNED):
+            if seen.get(job.name) != (line, job.link) and (
+                job.name in seen or job.state != State.PLANNED
+            ):
                 stamp = datetime.now().strftime("%H:%M:%S")
                 note = remark(job)
                 click.echo(f"{stamp} {line}{' ' + note if note else ''}")
-            seen[job.name] = line
+            seen[job.name] = line, job.link
         again, waiting = retries.act(report) if retries else ([], False)
-        for outcome in again:
+        for link in report.dropped:
+            click.echo(f"cancelled {link}: nothing is left for it to do")
+        for outcome in (o for o in again if o.action == "submitted" and o.link < 2):
             click.echo(f"trying again: {outcome.job} tasks {outcome.tasks} {outcome.id}")
         if _ended(report) and not waiting:
             return report

@@ -1,9 +1,9 @@
-"""`status`, and what a submission did."""
+"""`status`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,27 +22,12 @@ from pipeline.validate import format_walltime
 from pipeline.view.common import STYLES, console, print_json, styled, table_of
 
 if TYPE_CHECKING:
-    from pipeline.submit import Engine, Outcome
-
-
-def outcomes(
-    done: Sequence[Outcome], nothing: str = "Nothing to submit: all is complete or active."
-) -> None:
-    """A line for each job that a command acted on."""
-    if not done:
-        click.echo(nothing)
-    for outcome in done:
-        detail = f" tasks {outcome.tasks}" if outcome.tasks not in ("", "1") else ""
-        attempt = f" (attempt {outcome.attempt})" if outcome.attempt > 1 else ""
-        identity = f" {outcome.id}" if outcome.id else ""
-        patch = f" with {', '.join(outcome.patch)}" if outcome.patch else ""
-        click.echo(f"{outcome.action} {outcome.job}{detail}{identity}{attempt}{patch}")
+    from pipeline.submit import Engine
 
 
 def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> None:
     """Every job, or the tasks of one."""
-    for job in engine.plan.jobs:
-        check_outputs(job, report.jobs[job.name], engine.root)
+    check_outputs(engine.plan.jobs, report, engine.transport)
     if as_json:
         print_json(_status_json(engine, report, only))
         return
@@ -60,6 +45,8 @@ def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> N
         out.print(f"{said}. `pipeline cancel --all` ends it.", style="yellow")
     for name in report.adopted:
         out.print(f"Adopted {name}: an interrupted command had submitted it.", style="yellow")
+    for link in report.dropped:
+        out.print(f"Cancelled {link}: nothing is left for it to do.", style="yellow")
     for job_id, reason in report.silent.items():
         out.print(f"No answer about {job_id}: {reason}", style="magenta")
 
@@ -77,6 +64,7 @@ def _status_json(engine: Engine, report: Report, only: Job | None) -> dict[str, 
         "removed": [_job_json(job, detail=False) for job in report.removed.values()],
         "silent": report.silent,
         "adopted": report.adopted,
+        "dropped": report.dropped,
         "scheduler_calls": report.scheduler_calls,
     }
 
@@ -88,6 +76,8 @@ def _job_json(job: JobStatus, detail: bool) -> dict[str, Any]:
         "tasks": states, "id": job.id, "attempt": job.attempt, "progress": job.progress,
         "missing_outputs": to_ranges(t.task for t in job.tasks.values() if t.output is False),
     }  # fmt: skip
+    if job.links:
+        found |= {"link": job.link, "links": job.links, "waiting": job.waiting}
     if detail:
         found["details"] = [_task_json(task) for task in job.tasks.values()]
     return found
@@ -134,7 +124,12 @@ def _evidence(job: JobStatus) -> str:
 
 
 def remark(job: JobStatus) -> str:
-    """The one thing more that is worth a line: progress, or what is wrong."""
+    """The one thing more that is worth a line: progress, or what is wrong; of a chain, its link."""
+    link = f"link {job.link} of {job.links}" if job.links else ""
+    return ", ".join(filter(None, (link, _remark(job))))
+
+
+def _remark(job: JobStatus) -> str:
     missing = [t.task for t in job.tasks.values() if t.output is False]
     if missing:
         return f"output missing: task {to_ranges(missing)}"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from pipeline import estimate
+from pipeline import estimate, limits
+from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.validate import format_walltime
 from pipeline.view.common import console, print_json, table_of
@@ -32,8 +33,8 @@ def plan(made: Plan, as_json: bool) -> None:
     for job in made.jobs:
         r = job.resources
         table.add_row(
-            job.name, str(job.tasks), str(r.nodes), str(r.gpus), str(r.cpus),
-            f"{r.mem_bytes / 1e9:.0f} GB", format_walltime(r.walltime_s),
+            job.name, _tasks(made, job), str(r.nodes), str(r.gpus), str(r.cpus),
+            f"{r.mem_bytes / 1e9:.0f} GB", _walltime(job),
             _hours(job.hours), ", ".join(u.job for u in job.upstream),
         )  # fmt: skip
     out = console()
@@ -41,6 +42,18 @@ def plan(made: Plan, as_json: bool) -> None:
     out.print()
     for name, text in figures.items():
         out.print(f"{name}: {text}")
+
+
+def _tasks(made: Plan, job: Job) -> str:
+    """`2000 in 2 arrays` where the site's limit on one asks for several."""
+    arrays = len(limits.parts(made.site, job.queue, range(job.tasks)))
+    return f"{job.tasks} in {arrays} arrays" if arrays > 1 else str(job.tasks)
+
+
+def _walltime(job: Job) -> str:
+    """`24:00:00`, and of a chain `4 x 24:00:00`."""
+    links = f"{job.chain.links} x " if job.chain else ""
+    return f"{links}{format_walltime(job.resources.walltime_s)}"
 
 
 def _hours(hours: tuple[float, float]) -> str:

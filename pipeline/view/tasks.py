@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -14,6 +15,9 @@ from pipeline import diagnose
 from pipeline.errors import StateError
 from pipeline.job import Job
 from pipeline.view.common import console, print_json, styled
+
+if TYPE_CHECKING:
+    from pipeline.remote import Remote
 
 
 def logs(job: Job, root: Path, tasks: Sequence[int], follow_on: bool, lines: int | None) -> None:
@@ -35,6 +39,19 @@ def logs(job: Job, root: Path, tasks: Sequence[int], follow_on: bool, lines: int
         click.echo(b"".join(raw.splitlines(keepends=True)[-lines:] if lines else [raw]), nl=False)
     if follow_on:
         _tail(job, root, tasks, positions)
+
+
+def remote_logs(
+    job: Job, transport: Remote, tasks: Sequence[int], follow_on: bool, lines: int | None
+) -> None:
+    """The same, of a job on another host; one task after the other, whole."""
+    if follow_on and len(tasks) > 1:
+        raise StateError(f"{job.name} has {len(tasks)} tasks. Name one to follow over SSH")
+    for task in tasks:
+        if len(tasks) > 1:
+            click.echo(f"==> {transport.host}: {job.log_dir}, task {task} <==")
+        for piece in transport.log(job.name, task, follow_on, lines):
+            click.echo(piece, nl=False)
 
 
 def _tail(job: Job, root: Path, tasks: Sequence[int], positions: dict[Path, int]) -> None:

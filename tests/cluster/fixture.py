@@ -32,8 +32,9 @@ class Slurm:
         return done.stdout
 
 
-def _script(word: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(SCRIPT), word], capture_output=True, text=True, timeout=600)
+def _script(word: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PIPELINE_TEST_SLURM_STATE": str(state)} if state else None
+    return subprocess.run([str(SCRIPT), word], env=env, capture_output=True, text=True, timeout=600)
 
 
 def _installed() -> bool:
@@ -51,9 +52,28 @@ def slurm() -> Iterator[Slurm]:
     if started and started.returncode:
         reason = started.stderr.strip().splitlines()[-1:]
         require("slurm", False, f"the Slurm cluster does not start: {reason}")
-    text = Path(found or _script("env").stdout.strip()).read_text()
-    values = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
-    ssh_config = Path(values["PIPELINE_TEST_SSH_CONFIG"])
-    yield Slurm({**os.environ, "SLURM_CONF": values["SLURM_CONF"]}, ssh_config)
+    yield _read(found or _script("env").stdout.strip())
     if not found:
         _script("down")
+
+
+@pytest.fixture(scope="module")
+def own_slurm() -> Iterator[Slurm]:
+    """A second cluster, for tests that stop its daemons; gone with the tests of the module."""
+    require("slurm", _installed(), "Slurm is not installed: see tests/cluster/slurm.sh")
+    require("slurm", os.getuid() == 0, "starting a Slurm cluster needs root")
+    base = Path("/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else "/tmp")
+    state = base / f"pipeline-slurm-{os.getpid()}"
+    try:
+        started = _script("up", state)
+        reason = started.stderr.strip().splitlines()[-1:]
+        require("slurm", started.returncode == 0, f"a second Slurm does not start: {reason}")
+        yield _read(str(state / "env.sh"))
+    finally:
+        _script("down", state)
+
+
+def _read(path: str) -> Slurm:
+    values = dict(re.findall(r"^export (\w+)=(.*)$", Path(path).read_text(), re.MULTILINE))
+    ssh_config = Path(values["PIPELINE_TEST_SSH_CONFIG"])
+    return Slurm({**os.environ, "SLURM_CONF": values["SLURM_CONF"]}, ssh_config)

@@ -13,7 +13,7 @@ export LC_ALL=C PATH="/usr/sbin:/usr/bin:/sbin:/bin" DEBIAN_FRONTEND=noninteract
 NODES=4 CPUS=64 MEMORY=256000 GPUS=8
 base=/tmp # slurmd runs job scripts from its spool, which /dev/shm may forbid
 if [ -w /dev/shm ] && ! grep -q '^[^ ]* /dev/shm .*noexec' /proc/mounts; then base=/dev/shm; fi
-STATE=$base/pipeline-slurm
+STATE=${PIPELINE_TEST_SLURM_STATE:-$base/pipeline-slurm} # another folder is another cluster
 export SLURM_CONF=$STATE/slurm.conf MYSQL_UNIX_PORT=$STATE/db.sock
 
 die() {

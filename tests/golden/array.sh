@@ -10,7 +10,7 @@
 #LOCAL --array 1-20
 
 JOB='preprocess_patok'
-DIGEST=fc0dc720287e515b4c1fc0212fe9b04abd834931e9144a8821973fbed94059ab
+DIGEST=fc274c451c00f5f33b57623780cc34f5342c123b02d67ca9f9afbef2210957f2
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -71,7 +71,7 @@ write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
       "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
       sync -- "$RECEIPTS/.$name.tmp" &&
       mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
-  ) && return 0
+  ) && { sync -- "$RECEIPTS" 2>/dev/null || true; } && return 0  # not every file system needs that
   rm -f -- "$RECEIPTS/.$name.tmp"
   return 1
 }
@@ -130,20 +130,36 @@ made_by_hand() {  # TASKS OUTPUT...: whether all outputs of a job without any re
   done
 }
 
+attempt_of() {  # RECEIPT: sets ATTEMPT to the number in it, 0 of a run by hand
+  local line=
+  IFS= read -r line 2>/dev/null <"$1" || true
+  ATTEMPT=0
+  [[ ! $line =~ \"attempt\":\ ([0-9]{1,9}), ]] || ATTEMPT=${BASH_REMATCH[1]}
+}
+
 look_at() {  # JOB TASKS OUTPUT...: adds the tasks without success to GATE
-  local name task kind names missing='' first=0 t
+  local name task kind names missing='' first=0 t folder=$STATE_DIR/receipts/$1
   local -A newest=()
-  mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
+  mapfile -t names < <(LC_ALL=C ls -1tN -- "$folder" 2>/dev/null)
   # The newest first, at equal times by name, so that an end stands before its start.
   for name in "${names[@]}"; do  # <task>.<id>.<run, ok or fail-N>
     task=${name%%.*} kind=${name##*.}
     case $task in '' | *[!0-9]*) continue ;; esac
     case $kind in run | ok | fail-*) ;; *) continue ;; esac
-    newest[$task]=${newest[$task]:-$kind}
+    if [[ -z ${newest[$task]:-} ]]; then
+      newest[$task]=$name
+      continue
+    fi
+    # The clocks of two nodes may differ: of two attempts the number tells which is the newer.
+    attempt_of "$folder/${newest[$task]}"
+    t=$ATTEMPT
+    ((t)) || continue
+    attempt_of "$folder/$name"
+    ((ATTEMPT <= t)) || newest[$task]=$name
   done
   [[ -z ${newest[*]:-} ]] && made_by_hand "${@:2}" && return
   for ((t = 1; t <= $2 + 1; t++)); do
-    if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then
+    if ((t <= $2)) && [[ ${newest[$t]:-} != *.ok ]]; then
       ((first)) || first=$t
     elif ((first)); then
       missing+=${missing:+,}$first

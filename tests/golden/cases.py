@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from pipeline.job import Job, Resources, Runtime, Upstream
+from pipeline.job import Chain, Job, Resources, Runtime, Upstream
+from pipeline.render import render
 
 HERE = Path(__file__).parent
 NAMES = {"pbs": "pbs", "torque": "torque", "slurm": "sbatch", "local": "sh"}
@@ -20,10 +21,17 @@ class Case(msgspec.Struct, frozen=True):
     name: str
     job: Job
     tasks: Sequence[int] | None = None
+    before: tuple[str, ...] = ()  # of a chain's link, the ids of those before it
 
     @property
     def path(self) -> Path:
         return HERE / f"{self.name}.{NAMES[self.job.scheduler]}"
+
+    def render(self) -> str:
+        """The script as it is now."""
+        return render(
+            self.job, attempt_tasks=self.tasks, link=len(self.before) + 1, before=self.before
+        )
 
 
 def make_job(**changes: Any) -> Job:
@@ -79,6 +87,9 @@ def train_job(**changes: Any) -> Job:
     return make_job(**(values | changes))
 
 
+CHAIN = Chain(links=4, notice_s=600, total_s=168 * 3600)
+
+
 def _cases() -> list[Case]:
     cases = []
     image = Runtime(container="apptainer", image="/scratch/me/nemo.sif")
@@ -93,6 +104,9 @@ def _cases() -> list[Case]:
             Case("array_one", array, (7,)),
             Case("train_enroot", train_job(scheduler=scheduler, directives=extra)),
             Case("train_apptainer", train_job(scheduler=scheduler, directives=(), runtime=image)),
+            Case("train_chain", train_job(scheduler=scheduler, directives=extra, chain=CHAIN)),
+            Case("train_chain_3", train_job(scheduler=scheduler, directives=extra, chain=CHAIN),
+                 before=("13.server", "12.server")),
             Case("one_gpu", make_job(
                 scheduler=scheduler, kind="evaluate", resources=one, env_file="",
                 upstream=(Upstream("train_vanilla", 1, ("/scratch/logs/checkpoints/v",)),),

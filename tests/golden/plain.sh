@@ -9,7 +9,7 @@
 #LOCAL --output '/scratch/logs/jobs/split/scheduler'
 
 JOB='split'
-DIGEST=c49e1d2a3eb998f2f06ee7ce4d89b9669b4e51b3c1f9b05313fc1a87da21b96a
+DIGEST=99d62103579a864d327f91201797c99d1dd040edc452b96d9c56fd310e1bc8e2
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -66,7 +66,7 @@ write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
       "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
       sync -- "$RECEIPTS/.$name.tmp" &&
       mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
-  ) && return 0
+  ) && { sync -- "$RECEIPTS" 2>/dev/null || true; } && return 0  # not every file system needs that
   rm -f -- "$RECEIPTS/.$name.tmp"
   return 1
 }

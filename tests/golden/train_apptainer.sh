@@ -9,7 +9,7 @@
 #LOCAL --output '/scratch/logs/jobs/train_vanilla/scheduler'
 
 JOB='train_vanilla'
-DIGEST=51b9854722b6ae40ac2afb6710005c87b90e95234b28e0ed6714b1e79230a629
+DIGEST=a5e6986499bca35ff2be8a394add82f1d41d0aaa814457bd361ee7fbcb6f9736
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=172800  # seconds
@@ -66,7 +66,7 @@ write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
       "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
       sync -- "$RECEIPTS/.$name.tmp" &&
       mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
-  ) && return 0
+  ) && { sync -- "$RECEIPTS" 2>/dev/null || true; } && return 0  # not every file system needs that
   rm -f -- "$RECEIPTS/.$name.tmp"
   return 1
 }
@@ -125,20 +125,36 @@ made_by_hand() {  # TASKS OUTPUT...: whether all outputs of a job without any re
   done
 }
 
+attempt_of() {  # RECEIPT: sets ATTEMPT to the number in it, 0 of a run by hand
+  local line=
+  IFS= read -r line 2>/dev/null <"$1" || true
+  ATTEMPT=0
+  [[ ! $line =~ \"attempt\":\ ([0-9]{1,9}), ]] || ATTEMPT=${BASH_REMATCH[1]}
+}
+
 look_at() {  # JOB TASKS OUTPUT...: adds the tasks without success to GATE
-  local name task kind names missing='' first=0 t
+  local name task kind names missing='' first=0 t folder=$STATE_DIR/receipts/$1
   local -A newest=()
-  mapfile -t names < <(LC_ALL=C ls -1tN -- "$STATE_DIR/receipts/$1" 2>/dev/null)
+  mapfile -t names < <(LC_ALL=C ls -1tN -- "$folder" 2>/dev/null)
   # The newest first, at equal times by name, so that an end stands before its start.
   for name in "${names[@]}"; do  # <task>.<id>.<run, ok or fail-N>
     task=${name%%.*} kind=${name##*.}
     case $task in '' | *[!0-9]*) continue ;; esac
     case $kind in run | ok | fail-*) ;; *) continue ;; esac
-    newest[$task]=${newest[$task]:-$kind}
+    if [[ -z ${newest[$task]:-} ]]; then
+      newest[$task]=$name
+      continue
+    fi
+    # The clocks of two nodes may differ: of two attempts the number tells which is the newer.
+    attempt_of "$folder/${newest[$task]}"
+    t=$ATTEMPT
+    ((t)) || continue
+    attempt_of "$folder/$name"
+    ((ATTEMPT <= t)) || newest[$task]=$name
   done
   [[ -z ${newest[*]:-} ]] && made_by_hand "${@:2}" && return
   for ((t = 1; t <= $2 + 1; t++)); do
-    if ((t <= $2)) && [[ ${newest[$t]:-} != ok ]]; then
+    if ((t <= $2)) && [[ ${newest[$t]:-} != *.ok ]]; then
       ((first)) || first=$t
     elif ((first)); then
       missing+=${missing:+,}$first
@@ -264,6 +280,7 @@ command -v apptainer >/dev/null ||
 [[ $IMAGE == *://* || -e $IMAGE ]] ||
   die 65 "container image $IMAGE is not on $HOST. Build it (apptainer build $IMAGE ...), or correct environments.*.image in the site file"
 mkdir -p -- "$LOG_DIR"
+{ set +x; } 2>/dev/null  # what follows looks at the values; see .env above
 names=(
   HF_TOKEN WANDB_API_KEY HF_HUB_OFFLINE TRANSFORMERS_OFFLINE
   WANDB_MODE WANDB_PROJECT WANDB_ENTITY WANDB_RUN_GROUP

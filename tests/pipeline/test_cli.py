@@ -228,7 +228,7 @@ def test_status_json_has_its_documented_form(tmp_path: Path) -> None:
     found = project.status()
     assert set(found) == {
         "study", "run", "site", "scheduler", "time", "summary", "jobs", "removed", "silent",
-        "adopted", "scheduler_calls",
+        "adopted", "dropped", "scheduler_calls",
     }  # fmt: skip
     assert set(found["jobs"][0]) == {
         "name", "stage", "arm", "state", "tasks", "id", "attempt", "progress", "missing_outputs",

@@ -48,3 +48,35 @@ def test_a_smaller_micro_batch_keeps_the_global_one() -> None:
 def test_the_arms_differ_in_the_variant_only() -> None:
     loaded = study.load(ROOT / "studies/filipino-cpt.yaml")
     assert {key.split(".")[0] for key in estimate.differing(loaded)} == {"variant"}
+
+
+SHAPE = {
+    "hidden_size": 1152, "intermediate_size": 6912, "layers": 26, "heads": 4, "kv_heads": 1,
+    "head_dim": 256,
+}  # fmt: skip
+
+
+def test_parameters_of_a_shape_are_the_models_own_number() -> None:
+    model = {"init": "random", "base": "none", "vocab_size": 262144, "config": SHAPE}
+    assert estimate.parameters(model) == estimate.PARAMETERS["google/gemma-3-1b-pt"]
+    assert estimate.parameters({"init": "weights", "base": "somebody/else"}) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "corpus", "size"),
+    [
+        ("download", 10**9, 10**9),
+        ("split", None, None),
+        ("preprocess_vanilla", 35 * 10**8, 4 * 10**9),
+        ("preprocess_patok", 35 * 10**8, 6 * 10**9),
+        ("preprocess_patok", None, None),
+        # Four checkpoints of 14 bytes a parameter, and the weights to begin with.
+        ("train_vanilla", None, (4 * 14 + 4) * 999_885_952),
+        ("export_vanilla", None, 4 * 999_885_952),
+        ("analyze", None, 0),
+    ],
+)
+def test_what_a_job_writes(job: str, corpus: int | None, size: int | None) -> None:
+    loaded = study.load(ROOT / "studies/filipino-cpt.yaml")
+    made = plan.make(loaded, site.reference(ROOT))
+    assert estimate.written(made.job(job), corpus) == size

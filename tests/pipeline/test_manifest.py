@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import manifest as module
+from pipeline import lock
 from pipeline.errors import StateError
 from pipeline.manifest import Attempt, Entry, Intent, Manifest, Store, now
 from pipeline.states import State
@@ -48,7 +48,7 @@ def test_writing_without_the_lock_is_a_bug(tmp_path: Path) -> None:
         ("[]", "list"),
         ("version: 1\nstudy: s\nsite: l\nscheduler: local\njobs: {a: 3}\n", "jobs"),
         ("\x00", "not valid YAML"),
-        ("study: s\nsite: l\nscheduler: l\njobs: {a: {stage: s, arm: '', tasks: 2, "
+        ("version: 1\nstudy: s\nsite: l\nscheduler: l\njobs: {a: {stage: s, arm: '', tasks: 2, "
          "states: {completed: 2-1}}}", "ends before"),
     ],
     ids=["conflict", "newer", "keys missing", "a list", "wrong type", "binary", "bad range"],
@@ -86,8 +86,8 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
 def test_a_lock_that_nobody_gives_back_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.1)
-    second = pytest.raises(StateError, match="another pipeline command")
+    monkeypatch.setattr(lock, "TIMEOUT_S", 0.1)
+    second = pytest.raises(StateError, match="held by `pipeline .*pid")
     with Store(tmp_path).locked(), second, Store(tmp_path).locked():
         raise AssertionError("two commands hold the lock")
 

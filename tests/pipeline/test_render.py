@@ -36,7 +36,7 @@ def shellcheck(*files: Path, exclude: str = "") -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.path.name)
 def test_script_is_the_golden_one(case: Case) -> None:
-    text = render(case.job, attempt_tasks=case.tasks)
+    text = case.render()
     assert text == case.path.read_text(), "read the difference, then tests/golden/update.py"
 
 

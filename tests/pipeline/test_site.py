@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline import plan, site, study, yamlio
+from pipeline import limits, plan, site, study, yamlio
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -209,9 +209,10 @@ def test_a_queue_s_limits_refuse(name, key, value, words):
     assert f"--set stages.train.resources.{key}=" in str(caught.value)
 
 
-def test_a_queue_s_limit_on_arrays():
-    with pytest.raises(ConfigError, match=r"resources.array: 2000 is over queue 'cpu''s 1001"):
-        plan.make(study.load(MAIN, sets=["corpus.chunks=2000"]), site.load(ROOT, "example-slurm"))
+def test_more_tasks_than_one_array_takes_are_no_mistake():
+    where = msgspec.structs.replace(site.load(ROOT, "example-slurm"), max_array=7)
+    job = plan.make(study.load(MAIN), where).job("preprocess_patok")
+    assert job.tasks == 20 and len(limits.parts(where, job.queue, range(20))) == 3
 
 
 def test_jobs_without_gpus_go_to_the_cpu_queue():

@@ -13,6 +13,7 @@ from pipeline.schedulers.base import TaskReport
 from pipeline.states import State
 from pipeline.submit import Engine
 from pipeline.track import check_outputs
+from pipeline.transport import Here
 from tests.pipeline.world import STUDY, World
 
 
@@ -168,9 +169,9 @@ def test_outputs_are_looked_for(world: World) -> None:
     (world.root / "out").mkdir()
     for task in range(1, 6):
         (world.root / f"out/a_{task:04d}.txt").write_text("")
-    status = world.engine.status().jobs["cut_a"]
-    check_outputs(world.plan.job("cut_a"), status, world.root)
-    assert [t.output for t in status.tasks.values()] == [True] * 5 + [False]
+    found = world.engine.status()
+    check_outputs([world.plan.job("cut_a")], found, Here(str(world.root)))
+    assert [t.output for t in found.jobs["cut_a"].tasks.values()] == [True] * 5 + [False]
 
 
 def test_running_tasks_progress_is_summed(world: World) -> None:

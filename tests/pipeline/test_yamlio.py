@@ -387,3 +387,13 @@ NEAR = [
 @pytest.mark.parametrize(("name", "valid", "text"), [c[1:] for c in NEAR], ids=[c[0] for c in NEAR])
 def test_nearest(name, valid, text):
     assert yamlio.nearest(name, valid) == text
+
+
+def test_what_killed_commands_left_is_swept(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / n for n in (".x.a1.tmp", ".x.b2.tmp", ".y.c3.tmp"))
+    for path in (old, new, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    yamlio.write_atomic(tmp_path / "x", "whole")
+    assert not old.exists() and new.exists() and other.exists()

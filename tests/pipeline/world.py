@@ -18,6 +18,7 @@ from pipeline.errors import Rejected, Unreachable
 from pipeline.schedulers.base import Answer, Completed, Submission, TaskReport
 from pipeline.states import State
 from pipeline.submit import Engine
+from pipeline.transport import Here
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -39,6 +40,7 @@ class FakeScheduler:
 
     name = "slurm"
     extension = ".sbatch"
+    cancel_releases = True
     adopt_after_s = 0.0
 
     def __init__(self) -> None:
@@ -107,11 +109,11 @@ class FakeScheduler:
         return (job, int(index or 0)) if job.startswith("F") else ("", 0)
 
 
-class FakeTransport:
+class FakeTransport(Here):
     """Runs nothing; counts the calls."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root))
         self.log: list[str] = []
 
     def run(self, argv: Sequence[str], keep_fd: int | None = None) -> Completed:
@@ -129,7 +131,7 @@ class World:
         shutil.copytree(ROOT / "job_templates", folder / "job_templates")
         (folder / "studies/small.yaml").write_text(text)
         self.scheduler = FakeScheduler()
-        self.transport = FakeTransport()
+        self.transport = FakeTransport(folder)
         loaded = study.load(folder / "studies/small.yaml")
         here = site.Environment()
         where = site.Site(

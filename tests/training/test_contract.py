@@ -16,6 +16,7 @@ from training.contract import (
     Section,
     find_config,
     load_config,
+    mark_checkpoint,
     publish_directory,
     run_program,
     write_atomic,
@@ -165,10 +166,21 @@ def test_progress_is_sparing_but_never_misses_the_end(
     assert json.loads(path.read_text())["done"] == 3
 
 
+def test_a_chain_is_told_of_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint"
+    monkeypatch.setenv("PIPELINE_CHECKPOINT", str(path))
+    for step in (5, 10):
+        mark_checkpoint(step)
+        assert path.read_text() == f"{step}\n"
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
 def test_progress_does_nothing_when_nobody_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PIPELINE_PROGRESS", raising=False)
+    monkeypatch.delenv("PIPELINE_CHECKPOINT", raising=False)
     monkeypatch.chdir(tmp_path)
     Progress(1).report(1, "done")
+    mark_checkpoint(1)
     assert os.listdir(tmp_path) == []

@@ -59,6 +59,7 @@ class Trainer:
     def fit(self, callback: Any, act: Callable[[int], None] = lambda step: None) -> None:
         callback.on_train_start(self, None)
         while self.global_step < self.max_steps and not self.should_stop:
+            callback.on_train_batch_start(self, None, None, 0)
             self.global_step += 1
             loss = torch.tensor(5.0 - 0.1 * self.global_step)
             self.callback_metrics = {"reduced_train_loss": loss, "grad_norm": torch.tensor(1.5)}
@@ -100,9 +101,21 @@ def test_rows_of_a_whole_run(world: tuple[Any, Trainer], tmp_path: Path, rows: R
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_a_signal_saves_and_stops(world: tuple[Any, Trainer], tmp_path: Path) -> None:
+def test_a_signal_saves_and_stops(
+    world: tuple[Any, Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     callback, trainer = world
-    trainer.fit(callback, lambda s: os.kill(os.getpid(), signal.SIGUSR1) if s == 7 else None)
+    told = tmp_path / "checkpoint"
+    monkeypatch.setenv("PIPELINE_CHECKPOINT", str(told))
+
+    def act(step: int) -> None:
+        assert told.exists() == (step > 5), "the checkpoint of step 5 is whole when step 6 begins"
+        if step == 7:
+            assert told.read_text() == "5\n"
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    trainer.fit(callback, act)
+    assert told.read_text() == "7\n"
     assert callback.stopped_by == "SIGUSR1"
     assert (trainer.global_step, trainer.saved) == (7, [7])
     assert (status(tmp_path)["state"], status(tmp_path)["step"]) == ("stopped", 7)

@@ -27,6 +27,7 @@ from training.contract import (
     Exit,
     ProgramError,
     Progress,
+    mark_checkpoint,
     publish_directory,
     run_program,
 )
@@ -303,6 +304,7 @@ def save(run: Run) -> None:
     train = run.settings.train
     run.progress.report(run.step, "writing a checkpoint")
     path = checkpoint.save_checkpoint(train.checkpoint_dir, position(run), run.model, run.optimizer)
+    mark_checkpoint(run.step)
     checkpoint.prune_checkpoints(train.checkpoint_dir, train.keep_checkpoints)
     run.status.write("running", step=run.step, consumed_samples=run.consumed, checkpoint=path.name)
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from nemo.lightning.pytorch.optim.base import LRSchedulerModule
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.contract import Exit, ProgramError, Progress, write_atomic
+from training.contract import Exit, ProgramError, Progress, mark_checkpoint, write_atomic
 from training.metrics import JsonlSink, Sink, Status, open_wandb
 from training.schedule import Schedule
 from training.settings import Settings
@@ -75,6 +75,14 @@ class RowsAndSignals(Callback):  # type: ignore[misc]
     def _ask(self, number: int, _frame: object) -> None:
         self.stopped_by = signal.Signals(number).name
 
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The checkpoint of the step before, if one was due, is on disk by now."""
+        step = trainer.global_step
+        if self._sinks and step > 0 and step % self.settings.train.checkpoint_every == 0:
+            mark_checkpoint(step)
+
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -128,9 +136,11 @@ class RowsAndSignals(Callback):  # type: ignore[misc]
         self._since = (trainer.global_step, time.perf_counter())
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Say how it ended; the checkpoint callback has run or runs next."""
+        """Say how it ended; the checkpoint of the last step is on disk."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self._sinks and (self.stopped_by or trainer.global_step == trainer.max_steps):
+            mark_checkpoint(trainer.global_step)
         self._write("stopped" if self.stopped_by else "done", trainer.global_step)
         if self._sinks and not self.stopped_by:
             record = self.settings.train.checkpoint_dir / "run.json"

@@ -10,6 +10,7 @@ import re
 import time
 from typing import Any
 
+import fake_nodes
 import fake_store as store
 from fake_store import FINAL, Job, State, Task
 
@@ -18,13 +19,17 @@ HEAD = """Job id            Name             User              Time Use S Queue
 
 
 def qstat(argv: list[str]) -> None:
-    """`qstat [-x] [-t] [-f -F json] [id...]`."""
+    """`qstat [-x] [-t] [-f -F json] [id...]`, `qstat -B -f -F json`, `qstat -Q -f -F json`."""
     try:
-        given, ids = getopt.getopt(argv, "xtfF:")
+        given, ids = getopt.getopt(argv, "BQxtfF:")
     except getopt.GetoptError:
         store.fail(2, "qstat: conflicting options.")
     options = dict(given)
     as_json = options.get("-F") == "json"
+    if as_json and "-B" in options:
+        return fake_nodes.server()
+    if as_json and "-Q" in options:
+        return fake_nodes.queues()
     shown: dict[str, Any] = {}
     code, complaints = 0, []
     if os.environ.get("FAKEPBS_DOWN") == "1":

@@ -24,6 +24,12 @@ def load(scheduler: str, name: str) -> Completed:
     return Completed((command,), int(code[1]), stdout, stderr)
 
 
+def command(scheduler: str, name: str) -> str:
+    """The command of a recording, as it was typed."""
+    text = (FOLDER / scheduler / f"{name}.txt").read_bytes().decode(errors="replace")
+    return text.partition("\n")[0].removeprefix("$ ")
+
+
 def names(scheduler: str, pattern: str = "*") -> list[str]:
     """The recordings of a scheduler whose names match."""
     return sorted(path.stem for path in (FOLDER / scheduler).glob(f"{pattern}.txt"))

@@ -77,7 +77,7 @@ def test_an_id_among_a_sites_own_words() -> None:
     ("name", "words"),
     [
         ("17-qsub-array-list", "illegal -J value"),
-        ("18h-qsub-array-too-big", r"array or queue size limit|submit fewer tasks"),
+        ("18h-qsub-array-too-big", r"queue size limit\. .*`max_array` in the site's file"),
         ("31-dep-afterok-subjob", "illegal -W value"),
         ("60-err-bad-directive", "directive error: --zzz"),
         ("60-err-bad-option", "invalid option -- 'Y'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from pipeline.errors import PipelineError, Rejected, Unreachable
 from pipeline.schedulers.base import Completed, Submission, TaskReport
 from pipeline.schedulers.torque import Torque
+from pipeline.site import Site
 from pipeline.states import State
+from pipeline.view.site import _notes
 
 torque = Torque()
 
@@ -48,6 +52,14 @@ def one(body: str, job_id: str = "7.host", code: int = 0, stderr: str = "") -> T
     if job_id in answer.jobs:
         return answer.jobs[job_id][0]
     return answer.silent.get(job_id, "unknown")
+
+
+def test_that_it_was_never_run_is_said_wherever_it_is_chosen() -> None:
+    notes = list(_notes("old", Site("old", "torque"), "other"))
+    assert notes == ["untested: from Torque's manual"]
+    docs = Path(__file__).parents[3] / "docs"
+    assert "never run against one" in (docs / "sites.md").read_text()
+    assert "Torque has never been run" in (docs / "schedulers.md").read_text()
 
 
 @pytest.mark.parametrize(
