@@ -142,7 +142,7 @@ class Context:
         to = transport.for_run(made, self.root)
         localq = to.there(f"{made.state_dir}/localq.py") if to.host else ""
         spool = to.there(f"{made.state_dir}/local")
-        scheduler = schedulers.get(made.site.scheduler, spool, localq)
+        scheduler = schedulers.get(made.site.scheduler, spool, localq, made.site.slots)
         return Engine(made, self.root, scheduler, to, patches)
 
 

@@ -143,7 +143,13 @@ def _complete(site: Site, root: Path) -> Site:
     changes: dict[str, object] = {}
     if not site.project_dir:
         changes["project_dir"] = str(root)
-    if site.scheduler == "local":
+    if site.scheduler == "local" and site.host:
+        lacking = [key for key in ("max_cpus", "max_mem") if not getattr(site, key)]
+        validate.finish(
+            [f"{key}: missing. {site.host} is not asked; give it" for key in lacking], site.site
+        )
+        changes["max_gpus"] = max(0, site.max_gpus)
+    elif site.scheduler == "local":
         machine = _local()
         for key in ("slots", "max_cpus", "max_mem"):
             changes[key] = getattr(site, key) or getattr(machine, key)

@@ -289,8 +289,10 @@ class _View:
         self.reused = {job_id for job_id in known if earlier.count(job_id) > 1}
         self._owners: dict[str, tuple[str, int]] = {}
         self.links, self.at = entry.chain() if entry else [], 0
-        self.of_links = {self._owner(r)[0]: r for r in found.get(1, ())} if self.links else {}
+        self.of_links: dict[str, Receipt] = {}
         if self.links:
+            own = [r for r in found.get(1, ()) if self._is_of(r, self._owner(r)[0])]
+            self.of_links = {self._owner(receipt)[0]: receipt for receipt in own}
             self.at = chain.current(self.links, self.of_links)
             self.attempts[1] = self.links[self.at]
         self.newest: dict[int, Receipt] = {}
@@ -303,13 +305,9 @@ class _View:
         # Departures are written as `<time> <host>`: each host counts the grace by its own clock.
         self.now, self.host = now(), socket.gethostname()
         self.strangers: set[str] = set()
-        self.gone = self._departures([self.links[self.at]] if self.links else live)
-
-    def _departures(self, attempts: Sequence[Attempt]) -> dict[int, str]:
-        """Task -> when it was first found here that the scheduler knows it no more."""
-        return {
+        self.gone = {  # task -> when it was first found here that the scheduler knows it no more
             task: when
-            for attempt in attempts
+            for attempt in live
             for key, text in attempt.gone.items()
             for when, _, host in [key.partition(" ")]
             if host in ("", self.host)
@@ -323,12 +321,16 @@ class _View:
             return True
         owner = self._owner(receipt)[0] or receipt.id
         if owner == attempt.id:
-            if owner not in self.reused:
-                return True
-            return receipts.read(receipt.path).get("token") == attempt.token
+            return self._is_of(receipt, owner)
         if owner in known or owner in attempt.before:
             return False
         return receipt.written > seconds(attempt.time) - SKEW_S
+
+    def _is_of(self, receipt: Receipt, job_id: str) -> bool:
+        """Whether a receipt under a recorded id is of the newest attempt with that id."""
+        if job_id not in self.reused:
+            return True
+        return receipts.read(receipt.path).get("token") == self.tokens[job_id]
 
     def _owner(self, receipt: Receipt) -> tuple[str, int]:
         """The job id and index in a receipt's name, taken apart once."""
@@ -360,7 +362,6 @@ class _View:
             self.at += 1
             self.attempts[1] = self.links[self.at]
             self.newest.pop(1, None)
-            self.gone = self._departures([self.links[self.at]])
 
     def place(self, task: int) -> tuple[str, int]:
         """(job id, index) under which the scheduler knows a task; ("", 0) where it does not."""

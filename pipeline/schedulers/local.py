@@ -40,9 +40,10 @@ class Local:
     adopt_after_s = 2.0  # localq's `submit` does its work in a fraction of that, or never
 
     def __init__(
-        self, spool: str = "", python: str = sys.executable, localq: str = str(LOCALQ)
-    ) -> None:
-        self.spool, self.python, self.localq = spool, python, localq
+        self, spool: str = "", python: str = sys.executable, localq: str = str(LOCALQ),
+        slots: int = 0,
+    ) -> None:  # fmt: skip
+        self.spool, self.python, self.localq, self.slots = spool, python, localq, slots
 
     def _argv(self, command: str, spool: str, *rest: str) -> list[str]:
         # `--spool=DIR` and `--` keep a path that starts with a dash from being an option.
@@ -51,6 +52,8 @@ class Local:
     def submit_argv(self, submission: Submission) -> list[str]:
         options = [f"--name={submission.name}", f"--token={submission.token}"]
         options.append(f"--attempt={submission.attempt}")
+        if self.slots:
+            options.append(f"--slots={self.slots}")
         if submission.array is not None:
             options.append(f"--array={submission.array}")
         options.extend(f"--after={job_id}" for job_id in submission.after)

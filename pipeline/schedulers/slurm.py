@@ -53,6 +53,7 @@ REMEDIES = (  # sbatch's words, what to do about them
     ("specification", "Correct the value in the site's file or the stage's `resources`"),
 )
 
+_OWN_ID = re.compile(r"(\d+)(?:_(\d{1,9}))?", re.ASCII)
 _SUBMITTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+)?", re.ASCII)
 _ERROR = re.compile(r"^(squeue|sacct): error: ", re.MULTILINE)
 _NAMED = re.compile(r".*\.([a-z0-9]{8})", re.DOTALL)
@@ -169,10 +170,8 @@ class Slurm:
 
     def owner(self, receipt_id: str) -> tuple[str, int]:
         """`4_7` is task 7 of `4`; ("", 0) for an id that is not Slurm's."""
-        found = split_id(receipt_id)
-        if not found or found[1] is None or len(found[1]) != 1 or "[" in receipt_id:
-            return "", 0
-        return found[0], found[1][0]
+        found = _OWN_ID.fullmatch(receipt_id)
+        return (found[1], int(found[2] or 0)) if found else ("", 0)
 
 
 def _parse(ids: Sequence[str], results: Sequence[Completed]) -> Answer:

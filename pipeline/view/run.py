@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 def follow(engine: Engine, interval: float | None, retries: Retries | None = None) -> Report:
     """Shows the run until nothing is active or waits to be tried again: a live table on a terminal,
     lines elsewhere."""
-    pause = interval or (1.0 if engine.plan.site.scheduler == "local" else 60.0)
+    here = engine.plan.site.scheduler == "local" and not engine.transport.host
+    pause = interval or (1.0 if here else 60.0)
     started = time.monotonic()
     if not console().is_terminal:
         return _follow_in_lines(engine, pause, interval is None, retries)

@@ -238,3 +238,12 @@ def test_a_resource_that_nobody_gives_is_named(tmp_path, key):
     defaults = {k: v for k, v in SMALL["defaults"].items() if k != key}
     with pytest.raises(ConfigError, match=rf"train\.resources\.{key}: neither the study nor site"):
         plan.make(study.load(MAIN), load(tmp_path, {"defaults": defaults}))
+
+
+def test_a_host_without_a_scheduler_is_not_taken_for_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_mem: missing. box is not asked"):
+        load(tmp_path, {"scheduler": "local", "host": "box", "max_cpus": 4})
+    keys = {"scheduler": "local", "host": "box", "max_cpus": 4, "max_mem": 8 * 10**9}
+    found = load(tmp_path, {**keys, "environments": {"light": {"python": "py"}}})
+    assert (found.slots, found.max_cpus, found.max_gpus) == (0, 4, 0)
+    assert list(found.environments) == ["light"]

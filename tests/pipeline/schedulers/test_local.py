@@ -48,6 +48,18 @@ def test_submit_argv_of_a_plain_job_uses_its_own_spool() -> None:
     assert not [word for word in argv if word.startswith(("--array", "--after"))]
 
 
+def test_the_sites_slots_reach_the_queue() -> None:
+    argv = Local("/s", slots=3).submit_argv(Submission(script="s", name="n", token="t", attempt=1))
+    assert "--slots=3" in argv
+
+
+def test_a_queue_whose_program_never_came_knows_no_jobs() -> None:
+    said_so = (
+        "python3: can't open file \"/a/it's/localq.py\": [Errno 2] No such file or directory\n"
+    )
+    assert LOCAL.parse_find([said("", said_so, 2)]) == {}
+
+
 def test_parse_submit() -> None:
     assert LOCAL.parse_submit(said("L12\n")) == "L12"
     assert LOCAL.parse_submit(said("L12\n", "localq: L12 is queued, but ...")) == "L12"
