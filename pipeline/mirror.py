@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pipeline.errors import StateError, Unreachable
 from pipeline.job import mirrored
 
 _KINDS = ("receipts", "progress")
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
+MOST_BYTES = 2**29  # of an answer, unpacked; 10,000 receipts are 20 MB
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -58,9 +61,9 @@ class Mirror:
                 if parts[0] == "receipts" and kind != "run":
                     (self.folder / parts[0] / parts[1] / f"{stem}.run").unlink(missing_ok=True)
         whole = self._counts(answer) == self._own_counts()
-        newest = answer["newest"].text.strip() if "newest" in answer else ""
+        newest = _NUMBER.fullmatch(answer["newest"].text.strip()) if "newest" in answer else None
         if newest and whole:
-            cursor = Cursor(*self._origin, max(float(newest), self.since()))
+            cursor = Cursor(*self._origin, max(float(newest[0]), self.since()))
             yamlio.write_atomic(self.folder / ".host.json", msgspec.json.encode(cursor))
         return whole
 
@@ -89,7 +92,11 @@ class Mirror:
     def _counts(self, answer: Mapping[str, Member]) -> dict[str, int]:
         lines = answer["counts"].text.splitlines() if "counts" in answer else []
         pairs = (line.strip().partition(" ") for line in lines)
-        return {folder.removeprefix("receipts/"): int(count) for count, _, folder in pairs}
+        return {
+            folder.removeprefix("receipts/"): int(count)
+            for count, _, folder in pairs
+            if _NUMBER.fullmatch(count) and "." not in count
+        }
 
     def _own_counts(self) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -144,6 +151,7 @@ def unpacked(answer: bytes) -> dict[str, Member]:
     import zlib
 
     found: dict[str, Member] = {}
+    room = MOST_BYTES
     try:
         with tarfile.open(fileobj=io.BytesIO(answer), mode="r:gz") as archive:
             for entry in archive:
@@ -151,6 +159,9 @@ def unpacked(answer: bytes) -> dict[str, Member]:
                 parts = name.split("/")
                 if not entry.isreg() or {"", ".", ".."} & set(parts):
                     continue
+                room -= entry.size
+                if room < 0:
+                    raise Unreachable(f"the host's answer is over {MOST_BYTES >> 20} MiB")
                 file = archive.extractfile(entry)
                 found[name] = Member(file.read() if file else b"", float(entry.mtime))
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:

@@ -137,16 +137,16 @@ def _hub(scope: Scope, facts: Facts, known: set[str], inherited: set[str]) -> It
 
 
 def _known(scope: Scope, facts: Facts) -> set[str]:
-    """The names that a job will find set. qsub hands the environment on to no job; sbatch and the
-    local supervisor do."""
-    pbs = scope.plan.site.scheduler in ("pbs", "torque") and not scope.reference
+    """The names that a job will find set. Only sbatch hands the environment on: qsub does not, and
+    the local queue keeps no key."""
     found = _words(facts, "variables", "login") | _words(facts, "env_file", "set")
-    return found if pbs else found | _words(facts, "variables", "env")
+    handed_on = scope.plan.site.scheduler == "slurm" or scope.reference
+    return found | _words(facts, "variables", "env") if handed_on else found
 
 
 def _unseen(name: str, inherited: set[str]) -> str:
     """What to say where the user has set a variable that no job will see."""
-    return " for jobs (qsub does not hand your shell's on)" if name in inherited else ""
+    return " for jobs (your shell's does not reach them)" if name in inherited else ""
 
 
 def _file_name(scope: Scope) -> str:

@@ -36,7 +36,10 @@ def decode(text: str) -> dict[str, Any]:
 
 def _merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Of a key that comes twice, the last value; of objects, the members of both."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = dict(pairs)
+    if len(merged) == len(pairs):
+        return merged
+    merged = {}
     for key, value in pairs:
         before = merged.get(key)
         if isinstance(before, Mapping) and isinstance(value, Mapping):

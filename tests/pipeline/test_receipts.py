@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,29 @@ def test_at_equal_times_the_final_one_is_newer(tmp_path: Path) -> None:
     put(tmp_path, "1.4_1.ok", 100)
     put(tmp_path, "1.4_1.run", 100)
     assert receipts.scan(tmp_path)[1][-1].kind == "ok"
+
+
+def test_only_a_task_with_several_receipts_costs_a_look_at_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for task in range(1, 1001):
+        put(tmp_path, f"{task}.4_{task}.ok", 100)
+    put(tmp_path, "7.3_7.fail-1", 50)
+    asked: list[str] = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path: asked.append(str(path)) or stat(path))
+    names = receipts.listing(tmp_path)
+    found = receipts.scan(tmp_path, names)
+    assert len(found) == 1000 and found[7][-1].kind == "ok"
+    assert sorted(Path(path).name for path in asked) == ["7.3_7.fail-1", "7.4_7.ok"]
+
+
+def test_a_run_that_its_script_replaced_while_we_looked_is_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "1.4_1.ok", 100)
+    names = ["1.4_1.run", "1.4_1.ok", "2.4_2.run"]
+    found = receipts.scan(tmp_path, names)
+    assert [receipt.kind for receipt in found[1]] == ["ok"]
+    assert found[2][0].written == pytest.approx(time.time(), abs=60), "it ended just now"
 
 
 def test_no_folder_is_no_receipts(tmp_path: Path) -> None:

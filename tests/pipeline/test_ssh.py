@@ -17,7 +17,7 @@ import pytest
 
 from pipeline import ssh
 from pipeline.errors import ConfigError, NotStarted, Unreachable
-from pipeline.mirror import Mirror, unpacked
+from pipeline.mirror import Member, Mirror, unpacked
 from pipeline.remote import Remote
 from tests.pipeline.clusters import WORK, Project, end_group, site_yaml
 from tests.ssh.fixture import Sshd
@@ -430,6 +430,20 @@ def test_an_answer_that_is_no_archive() -> None:
     for answer in (b"", b"no archive", archive("a")[:-20]):
         with pytest.raises(Unreachable):
             unpacked(answer)
+
+
+def test_an_answer_that_is_too_large_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.mirror.MOST_BYTES", 5)
+    with pytest.raises(Unreachable, match="the host's answer is over"):
+        unpacked(archive("a", "b", "c"))
+
+
+@pytest.mark.parametrize("text", ["", "nan", "1e999", "-1", "x", "9" * 400])
+def test_numbers_that_are_none_are_passed_over(tmp_path: Path, text: str) -> None:
+    mirror = Mirror(tmp_path, "jobs/x", "h", "/p", "jobs/x/logs")
+    answer = {n: Member(text.encode(), 0.0) for n in ("newest", "counts")}
+    assert mirror.take(answer)
+    assert mirror.since() == 0.0
 
 
 def test_the_copy_follows_what_is_removed_there(remote: Remote) -> None:

@@ -110,10 +110,12 @@ def test_a_node_that_dies_under_a_task_costs_one_more_run_of_it(
 ) -> None:
     project.control("sleep_make", "100")
     project.run("submit", "make")
-    project.wait(lambda s: s["make"] == {"running": "1"})
-    receipt = next((project.root / "jobs/small/receipts/make").glob("1.*.run"))
+    folder = project.root / "jobs/small/receipts/make"
+    project.wait(lambda s: s["make"] == {"running": "1"} and any(folder.glob("1.*.run")))
+    receipt = next(folder.glob("1.*.run"))
     script = int(json.loads(receipt.read_text())["pid"])
-    node = own_slurm.run("squeue", "-h", "-t", "running", "-o", "%N").strip()
+    own = next(job["id"] for job in project.status()["jobs"] if job["name"] == "make")
+    node = own_slurm.run("squeue", "-h", "-j", own, "-o", "%N").strip()
     daemon = Path(own_slurm.env["SLURM_CONF"]).parent / f"run/slurmd.{node}.pid"
     step = int(Path(f"/proc/{script}/stat").read_text().rpartition(")")[2].split()[1])
     assert Path(f"/proc/{step}/comm").read_text().startswith("slurmstepd")
