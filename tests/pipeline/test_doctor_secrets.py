@@ -25,9 +25,9 @@ def look(of: Scope, env: str = "|||missing|yes", **answers: str) -> Facts:
     [
         ("", "set HF_TOKEN", "pbs", "ok", "set"),
         ("login HF_TOKEN", "", "pbs", "ok", "set"),
-        ("env HF_TOKEN", "", "pbs", "fail", "qsub does not hand"),
+        ("env HF_TOKEN", "", "pbs", "fail", "does not reach them"),
         ("env HF_TOKEN", "", "slurm", "ok", "set"),
-        ("env HF_TOKEN", "", "local", "ok", "set"),
+        ("env HF_TOKEN", "", "local", "fail", "reach them"),
         ("", "", "slurm", "fail", "not set; download downloads hf://aisingapore/SEA-PILE-v2"),
         ("", "set HF_TOKEN2", "slurm", "fail", "not set"),
     ],
@@ -143,6 +143,6 @@ def test_it_is_asked_for_real_and_no_value_is_seen(
     assert answers.text("cached") == "google/gemma-3-1b-pt\n"
     found = by_name(secrets.checks(of, answers))
     assert found["HF_TOKEN"].needed_by == ("download",)
-    assert found["WANDB_API_KEY"].status == "warn" and "qsub" in found["WANDB_API_KEY"].fact
+    assert found["WANDB_API_KEY"].status == "warn" and "reach them" in found["WANDB_API_KEY"].fact
     assert SECRET not in json.dumps(msgspec.to_builtins(list(found.values())))
     assert not list(tmp_path.glob("**/x")) and bad(secrets.checks(of, answers))
