@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--quick] [--check] [--json FILE] [--plot docs/scale.svg]
 
 Each command runs as a process of its own, and what it costs is all of it, Python's start included.
-The scheduler is simulated (scale_cluster.py), but for the last table: there a real Slurm, where one
+The scheduler is simulated (scale_cluster.py), but for the first rows: there a real Slurm, where one
 runs, holds an array in its queue. The raw commands (`sbatch`, `squeue`, `qstat`) run beside ours.
 What the figures mean, and those of one machine: docs/scale.md.
 """
@@ -306,15 +306,15 @@ def main() -> None:
     sizes = [size for size in sizes if size[2] <= most]
     sizes += [("slurm", 4, 100), ("pbs", 4, 100)] if options.quick else [
         ("slurm", 40, 1_000), ("pbs", 40, 1_000)]  # fmt: skip
-    # The largest last: a process starts with the memory of the one that starts it as its peak.
-    sizes.sort(key=lambda size: size[2] == max(SIZES))
     print(f"load average {load:.1f}; {PEER}: {peer():.2f} s of CPU")
     show(None)
-    rows = list(simulated(sizes, rounds))
+    rows: list[Row] = []
     if conf := slurm_conf():
         rows += real(conf, min(most, BOUND_TASKS), rounds)
     else:
         print("real Slurm: none answers here (tests/cluster/slurm.sh up starts one)")
+    # The largest last: a process starts with the memory of the one that starts it as its peak.
+    rows += simulated(sorted(sizes, key=lambda size: size[2] == max(SIZES)), rounds)
     print(f"\n{PEER}: {peer():.2f} s of CPU; {decides}")
     checked = bounds(rows, busy)
     for text, holds in checked:

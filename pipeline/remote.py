@@ -84,7 +84,7 @@ class Remote:
         return self._answered(_results([argv], answer)[0])
 
     def _answered(self, result: Completed) -> Completed:
-        if result.returncode == NOT_FOUND and not result.stdout:
+        if result.returncode == NOT_FOUND and not result.stdout and result.argv[0] != "env":
             raise NotStarted(
                 f"{result.argv[0]}: no such command on {self.host}. Load its module in "
                 "~/.bash_profile there, or correct the site's scheduler"

@@ -478,7 +478,8 @@ def test_survives_the_terminal_it_was_started_from(queue: Queue) -> None:
     shell, terminal = pty.fork()
     if shell == 0:
         os.chdir(queue.folder)
-        os.execve("/bin/bash", ["bash", "--norc", "--noediting", "-i"], queue.env)
+        env = {**queue.env, "PS1": "$ "}  # a virtual environment exports one of its own
+        os.execve("/bin/bash", ["bash", "--norc", "--noediting", "-i"], env)
     while b"$ " not in os.read(terminal, 4096).replace(b"# ", b"$ "):
         pass  # what is typed before the prompt may be flushed
     line = " ".join(f"'{word}'" for word in queue.argv("submit", script))
