@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from pipeline.job import Job
     from pipeline.plan import Plan
+    from pipeline.report import JobStatus, Report
     from pipeline.site import Site
     from pipeline.submit import Engine
-    from pipeline.track import JobStatus, Report
 
 F = TypeVar("F", bound=Callable[..., Any])
 

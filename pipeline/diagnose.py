@@ -12,8 +12,8 @@ import msgspec
 from pipeline import causes, receipts
 from pipeline.errors import plain
 from pipeline.job import Job, seen
+from pipeline.report import TaskStatus
 from pipeline.states import EXIT_MEANINGS, State
-from pipeline.track import TaskStatus
 
 TAIL_BYTES = 64_000  # of a log; its end says why it ended
 

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from pipeline import causes, diagnose
+from pipeline.attempts import Outcome
 from pipeline.ranges import from_ranges
+from pipeline.report import Report
 from pipeline.states import RESUBMITTED
-from pipeline.submit import Engine, Outcome
-from pipeline.track import Report
+from pipeline.submit import Engine
 
 FIRST_PAUSE_S = 60.0  # doubled with every attempt; 1 s where the queue is this machine's own
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pipeline.submit import Outcome
+    from pipeline.attempts import Outcome
 
 
 def outcomes(
-    done: Sequence[Outcome], nothing: str = "Nothing to submit: all is complete or active."
+    done: Sequence[Outcome],
+    nothing: str = "Nothing to submit: all is complete or active, or unknown (`pipeline status`).",
 ) -> None:
     """A line for each job that a command acted on."""
     if not done:

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from pipeline import diagnose
 from pipeline.plan import Plan
+from pipeline.report import JobStatus, Report
 from pipeline.states import ACTIVE, FINAL, State
-from pipeline.track import JobStatus, Report
 from pipeline.validate import format_walltime
 from pipeline.view.common import console, styled
 from pipeline.view.status import jobs_table, progress, remark, summary, task_counts

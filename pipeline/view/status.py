@@ -16,8 +16,9 @@ from pipeline import receipts
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.ranges import to_ranges
+from pipeline.report import JobStatus, Report, TaskStatus
 from pipeline.states import State
-from pipeline.track import JobStatus, Report, TaskStatus, check_outputs
+from pipeline.track import check_outputs
 from pipeline.validate import format_walltime
 from pipeline.view.common import STYLES, console, print_json, styled, table_of
 

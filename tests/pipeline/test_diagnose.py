@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline import diagnose
+from pipeline.report import TaskStatus
 from pipeline.states import State
-from pipeline.track import TaskStatus
 from tests.pipeline.world import World
 
 

@@ -69,7 +69,7 @@ def test_each_host_counts_the_grace_by_its_own_clock(
     clock = time.time
     monkeypatch.setattr(socket, "gethostname", lambda: "login2")
     monkeypatch.setattr(time, "time", lambda: clock() + ahead)
-    monkeypatch.setattr("pipeline.track.now", lambda: later(ahead))
+    monkeypatch.setattr("pipeline.evidence.now", lambda: later(ahead))
     assert world.states("make") == {"unknown": "1"}, "login2 sees it for the first time"
     manifest = world.engine.store.read()
     assert manifest and len(manifest.jobs["make"].attempts[0].gone) == 2

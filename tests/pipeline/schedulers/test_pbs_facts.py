@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.attempts import new_token
 from pipeline.errors import Rejected
 from pipeline.render import _short_name, render
 from pipeline.schedulers.base import WAITS_FOR_JOBS, Completed, Submission, TaskReport
@@ -23,7 +24,6 @@ from pipeline.schedulers.pbs_states import report, reports
 from pipeline.schedulers.slurm import Slurm
 from pipeline.schedulers.torque import Torque
 from pipeline.states import State
-from pipeline.submit import new_token
 from tests.golden.cases import array_job, make_job
 from tests.pipeline.schedulers.recorded import command, load, names
 
