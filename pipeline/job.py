@@ -78,6 +78,7 @@ class Job(msgspec.Struct, frozen=True):
     env_file: str
     directives: tuple[str, ...]
     launcher: str
+    name_length: int = 230  # of what the scheduler shows
     host: str = ""  # of the scheduler, for ssh; empty: this one
     chain: Chain | None = None
 

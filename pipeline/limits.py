@@ -25,7 +25,6 @@ _KEYS = ("walltime", "nodes", "gpus", "cpus", "mem")
 class Request(msgspec.Struct, frozen=True):
     """A job as the plan knows it. `where` is its stage's path in the study."""
 
-    name: str
     where: str
     stage: Stage
     queue: str
@@ -44,11 +43,6 @@ def problems(site: Site, request: Request) -> list[str]:
     if site.scheduler == "local":
         return list(_machine(site, request))
     found = list(_array(site, request))
-    if site.name_length is not None and len(request.name) > site.name_length:
-        found.append(
-            f"{request.where}: job name {request.name!r} has {len(request.name)} characters and "
-            f"site {site.site!r} takes {site.name_length}. Rename the stage or the arm"
-        )
     queue = site.queues.get(request.queue)
     for key in _KEYS if queue else ():
         wanted = request.wanted(key)

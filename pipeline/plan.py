@@ -156,8 +156,7 @@ class _Builder:
             return None
         resources = self._cut(resources, where)
         self._check_batch(sections, resources, where)
-        name, queue = self._job_name(arm), self._queue(resources)
-        request = limits.Request(name, where, stage, queue, resources, tasks)
+        request = limits.Request(where, stage, self._queue(resources), resources, tasks)
         self.problems += limits.problems(self.site, request)
         if len(self.problems) > before:
             return None
@@ -206,6 +205,7 @@ class _Builder:
             launcher=launch,
             chain=self.chain,
             host=site.host,
+            name_length=site.name_length,
         )
 
     def _job_name(self, arm: str) -> str:

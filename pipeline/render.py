@@ -191,7 +191,7 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "log_dir_host": absolute(job, job.site_log_dir),
         # Slurm takes a % in a file name for the start of a pattern.
         "log_dir": logs.replace("%", "%%") if job.scheduler == "slurm" else logs,
-        "short_name": _short_name(job.name),
+        "short_name": _short_name(job.name, job.name_length),
         "mem_mib": max(1, resources.mem_bytes // 2**20),
         "walltime": _clock(resources.walltime_s),
         # Programs that ship go on where they stopped; of any other command nobody knows.
@@ -257,10 +257,10 @@ def absolute(job: Job, path: str) -> str:
     return path if path.startswith("/") else f"{job.project_dir.rstrip('/')}/{path}"
 
 
-def _short_name(name: str) -> str:
-    """A job's name as every scheduler takes it: a letter first, no more than 230 characters."""
-    word = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)[:229]
-    return word if word[:1].isalpha() else f"j{word}"
+def _short_name(name: str, length: int) -> str:
+    """A job's name as every scheduler takes it: a letter first, no more characters than that."""
+    word = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
+    return (word if word[:1].isalpha() else f"j{word}")[:length]
 
 
 def _clock(seconds: int) -> str:

@@ -28,7 +28,7 @@ _SITE_KEYS = {  # written in this order; where nothing is known, as a comment th
     "max_array": "tasks that one array may have; not told, so not checked",
     "max_jobs": "your jobs, each task of an array counted, in all queues; not told, so not checked",
     "history": "whether the scheduler tells how ended jobs ended; not told",
-    "name_length": "characters that a job's name may have; not told, so not checked",
+    "name_length": "characters of a job's name; not told, 230 it is",
 }
 
 

@@ -23,17 +23,15 @@ LONG = Queue(max_walltime="48:00:00", max_nodes=1, max_gpus=8, max_cpus=64, max_
 WIDE = Queue(max_walltime="06:00:00", max_nodes=64, min_nodes=8, max_gpus=8)
 SITE = Site(
     site="mine", scheduler="slurm", queues={"gpu": GPU, "long": LONG, "wide": WIDE},
-    max_array=1000, max_jobs=70, name_length=20,
+    max_array=1000, max_jobs=70,
 )  # fmt: skip
 FITS = Resources(nodes=1, gpus=8, cpus=64, mem_bytes=480 * 10**9, walltime_s=86400)
 
 
-def problems(
-    changes: dict[str, Any], tasks: int = 1, on: Site = SITE, name: str = "train_a", **more: Any
-) -> list[str]:
+def problems(changes: dict[str, Any], tasks: int = 1, on: Site = SITE, **more: Any) -> list[str]:
     stage = msgspec.structs.replace(Stage("train"), **more)
     wanted = msgspec.structs.replace(FITS, **changes)
-    return limits.problems(on, limits.Request(name, "stages.x", stage, "gpu", wanted, tasks))
+    return limits.problems(on, limits.Request("stages.x", stage, "gpu", wanted, tasks))
 
 
 CASES = [
@@ -141,22 +139,15 @@ def test_more_tasks_than_a_user_may_have_queued(
     tasks: int, count: int | str, queue: str, message: str
 ) -> None:
     stage = msgspec.structs.replace(Stage("preprocess"), array=Array("chunks", count))
-    request = limits.Request("a", "stages.x", stage, queue, FITS, tasks)
+    request = limits.Request("stages.x", stage, queue, FITS, tasks)
     assert limits.problems(SITE, request) == [f"stages.x.array.count: {message}"]
     assert limits.problems(SITE, msgspec.structs.replace(request, tasks=50)) == []
-
-
-def test_a_name_that_is_too_long() -> None:
-    assert problems({}, name="preprocess_stochastok") == [
-        "stages.x: job name 'preprocess_stochastok' has 21 characters and site 'mine' takes 20. "
-        "Rename the stage or the arm"
-    ]
 
 
 def test_a_queue_that_the_site_does_not_list_is_not_checked() -> None:
     stage = Stage("train")
     wanted = msgspec.structs.replace(FITS, nodes=999)
-    assert limits.problems(SITE, limits.Request("a", "x", stage, "else", wanted, 1)) == []
+    assert limits.problems(SITE, limits.Request("x", stage, "else", wanted, 1)) == []
 
 
 # --- a submission as a whole

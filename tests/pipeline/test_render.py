@@ -467,3 +467,8 @@ def test_jobs_differ_only_in_what_was_changed() -> None:
     """The builders of the golden cases are frozen structs: changing one leaves the others."""
     changed = msgspec.structs.replace(make_job(), runtime=Runtime(activate=("module load x",)))
     assert "  module load x\n" in render(changed)
+
+
+def test_a_name_is_cut_to_what_the_site_takes() -> None:
+    job = array_job(scheduler="torque", name="preprocess_stochastok", name_length=15)
+    assert "#PBS -N preprocess_stoc\n" in render(job)

@@ -132,7 +132,7 @@ def test_which_names_are_taken() -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "x" * 236, "", "a\tb"])
 def test_any_job_gets_a_name_that_is_taken(name: str) -> None:
-    word = _short_name(name.strip('"'))
+    word = _short_name(name.strip('"'), 230)
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_.+-]*", word)
     assert len(word) <= 230
 
