@@ -79,6 +79,7 @@ class Job(msgspec.Struct, frozen=True):
     directives: tuple[str, ...]
     launcher: str
     name_length: int = 230  # of what the scheduler shows
+    gate_wait: int = 60  # seconds in which an upstream receipt may still show
     host: str = ""  # of the scheduler, for ssh; empty: this one
     chain: Chain | None = None
 

@@ -206,6 +206,7 @@ class _Builder:
             chain=self.chain,
             host=site.host,
             name_length=site.name_length,
+            gate_wait=min(60, site.receipt_grace),  # a closed gate holds the node so long
         )
 
     def _job_name(self, arm: str) -> str:

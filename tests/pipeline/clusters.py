@@ -53,7 +53,7 @@ class Project:
         (folder / "work.sh").write_text(WORK)
         self.env = {
             **os.environ, **env, "PYTHONPATH": str(ROOT), "PIPELINE_STUDY": "small",
-            "PIPELINE_GATE_WAIT": "3", "COLUMNS": "200",
+            "COLUMNS": "200",
         }  # fmt: skip
 
     def start(self, *words: str) -> subprocess.Popen[str]:
