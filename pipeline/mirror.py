@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -49,6 +50,14 @@ class Mirror:
     def since(self) -> float:
         """Until when all changes are here; 0 where nothing is, or what is is of another host."""
         return self._cursor().changed
+
+    def mark(self) -> str:
+        """What tells this copy of a run from others; made once."""
+        path = self.folder / ".driver"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yamlio.write_atomic(path, secrets.token_hex(8).encode())
+        return re.sub("[^0-9a-f]", "", path.read_text())
 
     def take(self, answer: Mapping[str, Member]) -> bool:
         """Takes over what changed; whether this copy now holds as many receipts as the host."""

@@ -176,7 +176,8 @@ class Remote:
 
     def _owned(self) -> list[str]:
         """Only one place drives a run: who was first has its name in a file there."""
-        here = f"{os.uname().nodename}:{self.root}"
+        mark = self.mirror.mark()  # the host's name may change with the network
+        here = f"{mark} {os.uname().nodename}:{self.root}"
         path = quoted(f"{self._state()}/driven-from")
         own = f"{self._state()} has a manifest of its own. Go on with this run on {self.host}"
         return [
@@ -185,9 +186,9 @@ class Remote:
             "  exit 3",
             "}",
             f"[[ -s {path} ]] || printf '%s\\n' {quoted(here)} >{path} || exit 3",
-            f"IFS= read -r owner <{path}",
-            f"[[ $owner == {quoted(here)} ]] || {{",
-            f'  echo "this run is driven from $owner. Go on there, or remove "{path} >&2',
+            f"IFS=' ' read -r mark place <{path}",
+            f"[[ $mark == {mark} ]] || {{",
+            f'  echo "this run is driven from $place. Go on there, or remove "{path} >&2',
             "  exit 3",
             "}",
         ]
