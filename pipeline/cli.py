@@ -393,6 +393,8 @@ def run(context: Context, interval: float | None, retries: int) -> None:
     A task that failed for a reason that may pass (a node, the network, a preemption) is run again
     by itself, after a minute, two, four; `pipeline why` and docs/causes.md tell which these are.
 
+    Where the site limits how many jobs you may have queued, what had no room follows as others end.
+
     Ending the command (Ctrl-C, a closed terminal) leaves the jobs running; run it again to go on
     following. What is complete is not run again.
 
@@ -405,7 +407,7 @@ def run(context: Context, interval: float | None, retries: int) -> None:
 
     engine = context.engine()
     _bring_up_to_date(engine)
-    engine.submit(engine.plan.jobs, whole=True)
+    engine.submit(engine.plan.jobs, whole=True, fitting=True)
     report = run_view.follow(engine, interval, Retries(engine, retries))
     run_view.ending(engine, report)
     _exit_for(report)

@@ -198,6 +198,38 @@ def crowded(
     return ""
 
 
+def fitting(
+    site: Site, work: Sequence[tuple[Job, Sequence[int]]], active: Mapping[str, int]
+) -> list[tuple[Job, list[int]]]:
+    """As much of a submission, from its start, as the user's limits leave room for now."""
+    held = Counter(active)
+    chosen: list[tuple[Job, list[int]]] = []
+    for job, tasks in work:
+        queue = site.queues.get(job.queue)
+        rooms = [
+            most - taken
+            for most, taken in (
+                (queue.max_queued if queue else None, held[job.queue]),
+                (site.max_jobs, sum(held.values())),
+            )
+            if most is not None
+        ]
+        each = job.chain.links if job.chain else 1
+        count = min([len(tasks), *(max(0, room) // each for room in rooms)])
+        if count:
+            chosen.append((job, list(tasks[:count])))
+            held[job.queue] += count * each
+        if count < len(tasks):
+            break  # what comes after may need it
+    return chosen
+
+
+def limited(site: Site) -> bool:
+    """Whether the site limits what a user may have queued."""
+    queues = site.queues.values()
+    return site.max_jobs is not None or any(q.max_queued is not None for q in queues)
+
+
 def _jobs(job: Job, tasks: Sequence[int]) -> int:
     """How many jobs a submission is to the scheduler: each task, each link of a chain."""
     return len(tasks) * (job.chain.links if job.chain else 1)

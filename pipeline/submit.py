@@ -126,15 +126,18 @@ class Engine:
         return found
 
     def submit(
-        self, jobs: Sequence[Job], force: bool = False, dry_run: bool = False, whole: bool = False
-    ) -> list[Outcome]:
+        self, jobs: Sequence[Job], force: bool = False, dry_run: bool = False,
+        whole: bool = False, fitting: bool = False,
+    ) -> list[Outcome]:  # fmt: skip
         """Submits jobs in the plan's order. `whole`: goes on where the run stands, over the tasks
-        that are neither complete nor active, where a job named alone would be refused. Raises
-        StateError before anything is queued."""
+        that are neither complete nor active, where a job named alone would be refused. `fitting`:
+        only as much as the user's limits leave room for. Raises StateError before anything is
+        queued."""
         return self._change(
             lambda report: choose.new_work(jobs, report, self.transport, force, whole),
             dry_run,
             whole,
+            fitting,
         )
 
     def resubmit(
@@ -168,14 +171,16 @@ class Engine:
 
     def _change(
         self, wanted: Callable[[Report], choose.Work], dry_run: bool,
-        whole: bool = False,
+        whole: bool = False, fitting: bool = False,
     ) -> list[Outcome]:  # fmt: skip
         with self.store.locked():
             manifest = self._manifest()
             self.attempts.settle(manifest)
             report = self.tracker.refresh(manifest)
             work = wanted(report)
-            if refusal := limits.crowded(self.plan.site, work, self._queued(report)):
+            if fitting:
+                work = limits.fitting(self.plan.site, work, self._queued(report))
+            elif refusal := limits.crowded(self.plan.site, work, self._queued(report)):
                 raise StateError(refusal)
             if dry_run:
                 return [

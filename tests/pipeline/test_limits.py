@@ -216,3 +216,30 @@ def test_each_link_of_a_chain_is_a_job(jobs: dict[str, Job]) -> None:
     chained = msgspec.structs.replace(jobs["train_vanilla"], chain=Chain(3, 60, 3600))
     assert limits.crowded(full(all_jobs=3), [(chained, [1])], {}) == ""
     assert "3 jobs to submit" in limits.crowded(full(all_jobs=2), [(chained, [1])], {})
+
+
+def test_as_much_as_has_room_is_taken_from_the_start(jobs: dict[str, Job]) -> None:
+    array, last = jobs["preprocess_vanilla"], jobs["train_vanilla"]
+    work = [(array, list(range(1, 9))), (last, [1])]
+    site = msgspec.structs.replace(SITE, queues={}, max_jobs=10)
+    assert limits.fitting(site, work, {}) == work
+    assert limits.fitting(site, work, {"gpu": 2}) == [(array, list(range(1, 9)))]
+    assert limits.fitting(site, work, {"gpu": 7}) == [(array, [1, 2, 3])]  # and not the last
+    assert limits.fitting(site, work, {"gpu": 12}) == []
+
+
+def test_a_run_submits_the_rest_as_others_end(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p", site_yaml("local", tmp_path / "p", "max_jobs: 3\n"), {})
+    assert "12 jobs to submit" in project.run("submit", "all", code=2)
+    project.run("run", "--interval", "0.1")
+    assert len(project.ran()) == len(set(project.ran())) == 12
+    assert project.states()["tell"] == {"completed": "1"}
+
+
+def test_a_run_with_little_room_ends_where_something_fails(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p", site_yaml("local", tmp_path / "p", "max_jobs: 3\n"), {})
+    project.control("exit_cut_a_2", "1")
+    project.run("run", "--interval", "0.1", "--retries", "0", code=1)
+    states = project.states()
+    assert states["cut_a"] == {"completed": "1,3-4", "failed": "2"}
+    assert "fit_a 1" not in project.ran()
