@@ -17,6 +17,7 @@ import pytest
 
 from pipeline import ssh
 from pipeline.errors import ConfigError, NotStarted, Unreachable
+from pipeline.job import mirrored
 from pipeline.mirror import Member, Mirror, unpacked
 from pipeline.remote import Remote
 from tests.pipeline.clusters import WORK, Project, end_group, site_yaml
@@ -517,3 +518,27 @@ def test_sigint_ends_a_followed_log(far: Far) -> None:
 def _no_canary() -> Iterator[None]:
     yield
     assert not Path("canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("jobs/x/logs", "jobs/x/logs"),
+        ("/far/project/jobs/x/logs", "jobs/x/logs"),
+        ("/scratch/logs", "jobs/x/host/scratch/logs"),
+        ("/far/project2/logs", "jobs/x/host/far/project2/logs"),
+    ],
+)
+def test_where_a_hosts_files_are_seen_from_here(path: str, place: str) -> None:
+    here = Path("/here")
+    assert mirrored(here, "jobs/x", "/far/project/", path) == here / place
+
+
+def test_logs_outside_of_the_project_are_read_too(far: Far, tmp_path: Path) -> None:
+    path = far.here.root / "sites/default.yaml"
+    path.write_text(path.read_text() + f"log_dir: {tmp_path / 'the logs'}\n")
+    (far.there / "control/exit_make_1").write_text("9")
+    far.here.run("submit", "make")
+    far.here.wait(lambda s: "failed" in s["make"])
+    assert "told to fail" in far.here.run("why", "make")
+    assert "told to fail" in far.here.run("logs", "make")
