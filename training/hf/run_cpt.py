@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ if __package__ in (None, ""):  # started by path: its own folder must not shadow
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import torch
+from torch.utils.checkpoint import checkpoint as recompute
 
 from training.artifacts import tokenizer_files
 from training.contract import Exit, ProgramError, Progress, mark_checkpoint, run_program
@@ -138,7 +140,8 @@ def setup(settings: Settings, world: World, stop: Stop) -> Run | None:
     progress.report(0, "building the model")
     model = build_model(settings).to(device)
     if train.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in layers(model):  # each computes its activations again in the backward pass
+            layer.forward = partial(recompute, layer.forward, use_reentrant=False)
     if train.compile:
         for layer in layers(model):
             layer.compile()
