@@ -81,7 +81,8 @@ def test_a_step_beyond_the_limit_of_memory(job: Callable[..., Path], tmp_path: P
     )
     assert ended.returncode == 71, ended.stderr
     assert "error: out of memory at micro-batch 2. Set batch.micro to 1" in ended.stderr
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["step"] == 2
+    told = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (told["state"], told["step"]) == ("failed", 2)
 
 
 def test_a_missing_shard(

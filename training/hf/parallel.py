@@ -79,10 +79,8 @@ def join() -> Iterator[World]:
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield World(rank, size, device)
-    finally:
-        dist.destroy_process_group()
+    yield World(rank, size, device)
+    dist.destroy_process_group()  # not after a failure, which the others may never come to meet
 
 
 def resolve_parallel(wanted: str, world: World) -> str:

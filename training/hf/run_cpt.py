@@ -105,26 +105,29 @@ def main(argv: list[str]) -> Exit:
         settings = world.together(lambda: load_settings(args, world.size))
         with tell_out_of_memory(settings):
             run = setup(settings, world, stop)
-            if run is None:
-                return Exit.OK
-            try:
-                run.sinks = open_sinks(run) if world.first else []
-                run.status.write("running", step=run.step, consumed_samples=run.consumed)
+        if run is None:
+            return Exit.OK
+        try:
+            run.sinks = open_sinks(run) if world.first else []
+            run.status.write("running", step=run.step, consumed_samples=run.consumed)
+            with tell_out_of_memory(settings):
                 return fit(run)
-            except ProgramError as error:
-                state = "diverged" if error.code is Exit.DIVERGED else "failed"
-                run.status.write(state, step=run.step, reason=str(error))
-                raise
-            finally:
-                run.feeder.close()
-                for sink in run.sinks:
-                    sink.close()
+        except ProgramError as error:
+            state = "diverged" if error.code is Exit.DIVERGED else "failed"
+            run.status.write(state, step=run.step, reason=str(error))
+            raise
+        finally:
+            run.feeder.close()
+            for sink in run.sinks:
+                sink.close()
 
 
 def setup(settings: Settings, world: World, stop: Stop) -> Run | None:
     """Check every input, build the model, go back to the newest checkpoint; None when finished."""
     train, device = settings.train, world.device
-    progress = Progress(train.max_steps if world.first else 0)
+    progress = Progress(train.max_steps)
+    if not world.first:
+        progress.path = None
     progress.report(0, "opening data")
     precision = world.together(lambda: pick_precision(train.precision, device))
     corpus, identity = open_data(settings, world, precision)
@@ -261,7 +264,7 @@ def learn(run: Run) -> tuple[float, float]:
     for group in run.optimizer.param_groups:
         group["lr"] = settings.schedule(step)
     # Dropout, where a model has any, follows from the step: no random state needs to be saved.
-    torch.manual_seed((settings.seed << 32) + (step << 12) + world.rank)
+    torch.manual_seed(((settings.seed << 32) + (step << 12) + world.rank) % 2**63)
     tokens = run.feeder.take(step)
     (count,) = world.sum(count_targets(tokens, settings.data, settings.eod))
     factor = run.scale.factor * world.size / max(count, 1)  # gradients are averaged over processes
@@ -391,7 +394,8 @@ def save(run: Run) -> None:
 def finish(run: Run) -> Exit:
     """Write final/, then say that it is done, and why if before max_steps."""
     train = run.settings.train
-    best = train.early_stopping is not None and train.keep_best and run.best.value is not None
+    kept = run.world.together(lambda: (train.checkpoint_dir / "best").is_dir())
+    best = train.early_stopping is not None and train.keep_best and kept
     record.write_model(run, "final", of="best" if best else "")
     why: dict[str, Any] = {}
     if run.step < train.max_steps:
