@@ -82,7 +82,7 @@ class Preprocess(Section, frozen=True):
 
 class Model(Section, frozen=True):
     base: str
-    architecture: Literal["gemma3"]
+    architecture: Literal["gemma3", "gpt2", "llama", "qwen"]
     init: Literal["weights", "random"]
     seq_length: Positive
     vocab_size: Positive
@@ -93,21 +93,31 @@ class Optimizer(Section, frozen=True):
     name: Literal["adamw"]
     lr: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
     min_lr: Share
-    warmup_steps: Annotated[int, msgspec.Meta(ge=0)]
     decay: Literal["cosine", "linear", "constant"]
     weight_decay: Share
     clip: Share
+    warmup_steps: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    warmup_ratio: Probability | None = None
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1e-8
 
     def __post_init__(self) -> None:
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}. Lower it")
+        if (self.warmup_steps is None) == (self.warmup_ratio is None):
+            raise ValueError("the warm-up is warmup_steps or warmup_ratio. Give one of the two")
 
 
 class Batch(Section, frozen=True):
     global_size: Positive = msgspec.field(name="global")
     micro: Positive
+
+
+class EarlyStopping(Section, frozen=True):
+    patience: Positive
+    metric: Literal["val/loss", "val/perplexity"] = "val/loss"
+    mode: Literal["min", "max"] = "min"
+    min_delta: Share = 0.0
 
 
 class Train(Section, frozen=True):
@@ -122,6 +132,19 @@ class Train(Section, frozen=True):
     split: tuple[Share, Share, Share]
     validate_batches: Positive = 50
     keep_checkpoints: Positive = 3
+    keep_best: bool = True
+    early_stopping: EarlyStopping | None = None
+    max_loss: Share = 0.0  # 0: three times ln(vocabulary)
+    tensorboard: bool = False
+    # At the end of a document inside a sample, in Megatron's words.
+    reset_position_ids: bool = True
+    reset_attention_mask: bool = True
+    eod_mask_loss: bool = False
+    # How it is computed; no value of these changes what is learned.
+    loss: Literal["auto", "plain", "chunked", "liger", "cce"] = "auto"
+    parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    activation_checkpointing: bool = False
+    compile: bool = False
     tensor_parallel: Positive = 1
     pipeline_parallel: Positive = 1
 

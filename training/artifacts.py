@@ -64,26 +64,39 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
+# Of a model's weights: the embedding, the prefix of a layer, and some that every layer has.
+_LIKE_LLAMA = (
+    "model.embed_tokens.weight",
+    "model.layers.",
+    ("self_attn.q_proj.weight", "mlp.down_proj.weight", "input_layernorm.weight"),
+)
+_NAMES = {
+    "gpt2": (
+        "transformer.wte.weight",
+        "transformer.h.",
+        ("attn.c_attn.weight", "mlp.c_proj.weight", "ln_1.weight"),
+    )
+}
+
+
 def check_model(directory: Path) -> dict[str, Any]:
-    """BadInput unless a directory holds a loadable Gemma 3; returns its config.json.
+    """BadInput unless a directory holds a loadable model; returns its config.json.
 
     Compares config.json with the names and shapes in the safetensors headers and reads no weight.
     """
     try:
         config = dict(json.loads((directory / "config.json").read_text(encoding="utf-8")))
         shapes = tensor_shapes(directory)
-        layers, embedding = config["num_hidden_layers"], shapes["model.embed_tokens.weight"]
-        wanted = [config["vocab_size"], config["hidden_size"]]
+        table, prefix, parts = _NAMES.get(config["model_type"], _LIKE_LLAMA)
+        layers = config.get("num_hidden_layers") or config["n_layer"]
+        embedding = shapes[table]
+        wanted = [config["vocab_size"], config.get("hidden_size") or config["n_embd"]]
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(
             f"{directory} is no Hugging Face model: {error!r}", "Export it again"
         ) from error
-    missing = [
-        f"model.layers.{layer}.{name}.weight"
-        for layer in range(layers)
-        for name in ("self_attn.q_proj", "mlp.down_proj", "input_layernorm")
-        if f"model.layers.{layer}.{name}.weight" not in shapes
-    ]
+    names = [f"{prefix}{layer}.{part}" for layer in range(layers) for part in parts]
+    missing = [name for name in names if name not in shapes]
     if embedding != wanted or missing:
         fact = f"lacks {missing[0]}" if missing else f"embeds {embedding}, not {wanted}"
         raise BadInput(f"the model in {directory} {fact}", "Export it again")

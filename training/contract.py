@@ -40,9 +40,12 @@ class Exit(IntEnum):
 class ProgramError(Exception):
     """A failure with its exit code, told to the user as `<fact>. <remedy>`."""
 
+    told = False  # another process of the same run tells it
+
     def __init__(self, code: Exit, fact: str, remedy: str) -> None:
         super().__init__(f"{fact}. {remedy}")
         self.code = code
+        self.parts = (fact, remedy)
 
 
 class BadInput(ProgramError):
@@ -57,7 +60,8 @@ def run_program(main: Callable[[list[str]], Exit], argv: list[str]) -> int:
     try:
         return int(main(argv))
     except ProgramError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not error.told:
+            print(f"error: {error}", file=sys.stderr)
         return int(error.code)
     except MemoryError:
         print("error: memory ran out. Ask for more, or halve batch.micro", file=sys.stderr)
@@ -294,8 +298,16 @@ class Progress:
         self.every_s = every_s
         self._last = 0.0
 
-    def report(self, done: int, message: str, rate: float = 0.0, loss: float | None = None) -> None:
-        """Replace the file, at most once in `every_s` seconds but always at the end."""
+    def report(
+        self,
+        done: int,
+        message: str,
+        rate: float = 0.0,
+        loss: float | None = None,
+        remaining: float | None = None,
+    ) -> None:
+        """Replace the file, at most once in `every_s` seconds but always at the end. `remaining`
+        is in seconds."""
         now = time.time()
         if self.path is None or (done < self.total and now - self._last < self.every_s):
             return
@@ -307,6 +319,7 @@ class Progress:
             "rate": round(rate, 1),
             "rate_unit": "tokens/s",
             "loss": loss,
+            "remaining": remaining,
             "message": message,
             "time": now,
         }

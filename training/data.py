@@ -73,6 +73,12 @@ def open_shard(prefix: Path) -> Shard:
     size = data_path.stat().st_size
     if size < needed:
         raise BadInput(f"{data_path} has {size} bytes of the {needed} that its index names", REMAKE)
+    if size > needed:
+        raise BadInput(
+            f"{data_path} has {size} bytes, and its index names {needed}: ids of another width, or "
+            "files of two attempts",
+            REMAKE,
+        )
     tokens = np.memmap(data_path, dtype, mode="r") if size else np.zeros(0, dtype)
     starts = offsets // dtype.itemsize
     return Shard(prefix, tokens, lengths, starts, hashlib.sha256(raw).hexdigest())
@@ -221,10 +227,14 @@ class Corpus:
         }
 
 
-def open_corpus(data: Data, model: Model, seed: int) -> Corpus:
-    """Open and check the data; BadInput for whatever would fail later, in the middle of a job."""
+def open_corpus(data: Data, model: Model, seed: int, check: bool = True) -> Corpus:
+    """Open and check the data; BadInput for whatever would fail later, in the middle of a job.
+
+    Without `check` the ids themselves are not read: another process of the run has done it.
+    """
     shards = [open_shard(prefix) for prefix in resolve_prefixes(data.path, data.chunks)]
-    check_vocabulary(shards, model.vocab_size)
+    if check:
+        check_vocabulary(shards, model.vocab_size)
     train = TokenStream(shards, 0, data.split, seed)
     validation = TokenStream(shards, 1, data.split, None)
     for name, stream in (("training", train), ("validation", validation)):

@@ -81,6 +81,44 @@ class WandbSink:
             warn(f"wandb did not finish: {error}")
 
 
+class TensorBoardSink:
+    """Rows to TensorBoard's event files. Like wandb's, they are worth a warning at most."""
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Write one row."""
+        try:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+        except Exception as error:  # a full disk, say; metrics.jsonl has the row or ends the run
+            warn(f"tensorboard lost a row of step {step}: {error}")
+
+    def close(self) -> None:
+        """Flush what is left."""
+        try:
+            self.writer.close()
+        except Exception as error:  # as above
+            warn(f"tensorboard did not finish: {error}")
+
+
+def open_tensorboard(run_dir: Path, step: int) -> TensorBoardSink | None:
+    """Event files in `run_dir`/tensorboard, rows after `step` of an earlier attempt hidden; None
+    when it cannot be had."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        warn("tensorboard is not installed, so rows go to metrics.jsonl. pip install tensorboard")
+        return None
+    try:
+        make: Any = SummaryWriter
+        return TensorBoardSink(make(str(run_dir / "tensorboard"), purge_step=step + 1))
+    except Exception as error:  # no path of a picture of the rows may stop the training
+        warn(f"tensorboard does not start: {error}")
+        return None
+
+
 def warn(fact: str) -> None:
     """One line for the user; the run goes on."""
     print(f"warning: {fact}", file=sys.stderr)
@@ -142,8 +180,9 @@ class Status:
         self.path = path
         self.facts = facts
 
-    def write(self, state: str, **values: Any) -> None:
-        """Replace the file. `state` is running, done, stopped, diverged or failed."""
+    def write(self, state: str, sync: bool = True, **values: Any) -> None:
+        """Replace the file. `state` is running, done, stopped, diverged or failed. Between
+        checkpoints `sync` is not needed: a crash makes the file stale anyway."""
         self.facts |= values
         row = {"state": state, **self.facts, "time": time.time()}
-        write_atomic(self.path, json.dumps(row, indent=1) + "\n")
+        write_atomic(self.path, json.dumps(row, indent=1) + "\n", sync)

@@ -14,13 +14,23 @@ class Position:
     """What a checkpoint says beside tensors: enough to go on as if nothing had happened.
 
     Neither a data cursor nor random state is needed: samples follow from `consumed_samples`, and
-    the model has no dropout.
+    dropout from the seed and the step. `best`, `best_step` and `bad` are those of
+    training.stopping, the last two are fp16's loss scale.
     """
 
     step: int
     consumed_samples: int
     max_steps: int
     identity: dict[str, Any]
+    best: float | None = None
+    best_step: int = 0
+    bad: int = 0
+    scale: float = 1.0
+    scale_good: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """For a manifest."""
+        return dict(vars(self))
 
 
 def refuse_other_run(position: Position, identity: dict[str, Any], max_steps: int) -> None:

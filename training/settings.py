@@ -10,7 +10,10 @@ from typing import Any
 from training.contract import Section, find_config, load_config
 from training.schedule import SHAPES, Schedule
 
-PRECISIONS = ("auto", "bf16-mixed", "fp32")
+ARCHITECTURES = ("gemma3", "gpt2", "llama", "qwen")
+PRECISIONS = ("auto", "bf16-mixed", "fp16-mixed", "fp32")
+LOSSES = ("auto", "plain", "chunked", "liger", "cce")
+PARALLEL = ("auto", "none", "ddp", "fsdp2")
 SHAPE_KEYS = (
     "hidden_size",
     "intermediate_size",
@@ -27,6 +30,7 @@ class Model:
     """Which model, and where its first weights come from. `shape` is None for `init: weights`."""
 
     base: str
+    architecture: str
     init: str
     seq_length: int
     vocab_size: int
@@ -35,11 +39,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW. `clip` bounds the global gradient norm; 0 leaves it alone."""
+    """AdamW. `clip` bounds the global gradient norm; 0 leaves it alone. `warmup_steps` is what
+    `warmup_ratio` of max_steps comes to where the study gives a ratio (else None)."""
 
     lr: float
     min_lr: float
     warmup_steps: int
+    warmup_ratio: float | None
     decay: str
     weight_decay: float
     clip: float
@@ -64,16 +70,32 @@ class Batch:
 
 @dataclass(frozen=True)
 class Data:
-    """Where the token ids lie; `chunks` is how many numbered parts there must be, if known."""
+    """Where the token ids lie; `chunks` is how many numbered parts there must be, if known.
+
+    The last three say what happens at the end of a document inside a sample, in Megatron's words.
+    """
 
     path: Path
     chunks: int | None
     split: tuple[float, float, float]
+    reset_position_ids: bool = True
+    reset_attention_mask: bool = True
+    eod_mask_loss: bool = False
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """End when `patience` validations in a row brought no gain of more than `min_delta`."""
+
+    metric: str
+    mode: str
+    min_delta: float
+    patience: int
 
 
 @dataclass(frozen=True)
 class Train:
-    """How long, and what is written how often (in steps)."""
+    """How long, what is written how often (in steps), and how it is computed."""
 
     checkpoint_dir: Path
     max_steps: int
@@ -83,6 +105,14 @@ class Train:
     log_every: int
     keep_checkpoints: int
     precision: str
+    loss: str = "auto"
+    parallel: str = "auto"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    tensorboard: bool = False
+    keep_best: bool = True
+    max_loss: float = 0.0
+    early_stopping: EarlyStopping | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +163,11 @@ class Settings:
         rows |= {f"model.config.{k}": v for k, v in (self.model.shape or {}).items()}
         rows |= {f"optimizer.{k}": v for k, v in asdict(self.optimizer).items()}
         rows["optimizer.betas"] = list(self.optimizer.betas)
+        if self.optimizer.warmup_ratio is not None:
+            del rows["optimizer.warmup_steps"]  # grows with max_steps
         rows["train.split"] = list(self.data.split)
+        for key in ("reset_position_ids", "reset_attention_mask", "eod_mask_loss"):
+            rows[f"train.{key}"] = getattr(self.data, key)
         return rows
 
 
@@ -182,7 +216,6 @@ def _override(config: Section, args: argparse.Namespace) -> None:
 def read_settings(config: Section, world: int) -> Settings:
     """Settings from a configuration; problems stay in `config` for its raise_problems."""
     p = "parameters."
-    config.choice(p + "model.architecture", ("gemma3",), "gemma3")
     config.choice(p + "optimizer.name", ("adamw",), "adamw")
     for key in ("tensor_parallel", "pipeline_parallel"):
         size = config.positive(p + "train." + key, 1)
@@ -208,12 +241,20 @@ def read_settings(config: Section, world: int) -> Settings:
     )
 
 
+def shape_keys(architecture: str) -> tuple[str, ...]:
+    """The keys of model.config that an architecture has."""
+    absent = {"gemma3": (), "gpt2": ("kv_heads", "head_dim", "sliding_window")}
+    return tuple(k for k in SHAPE_KEYS if k not in absent.get(architecture, ("sliding_window",)))
+
+
 def _model(config: Section) -> Model:
     p = "parameters.model."
     init = config.choice(p + "init", ("weights", "random"))
+    architecture = config.choice(p + "architecture", ARCHITECTURES, "gemma3")
     shape = None
     if init == "random":
-        shape = {key: config.positive(f"{p}config.{key}") for key in SHAPE_KEYS}
+        shape = {key: config.positive(f"{p}config.{key}") for key in shape_keys(architecture)}
+        shape.setdefault("kv_heads", shape["heads"])
         config.check(
             shape["heads"] % shape["kv_heads"] == 0,
             f"{p}config.heads {shape['heads']} is no multiple of kv_heads {shape['kv_heads']}",
@@ -225,6 +266,7 @@ def _model(config: Section) -> Model:
     )
     return Model(
         base=base,
+        architecture=architecture,
         init=init,
         seq_length=config.positive(p + "seq_length"),
         vocab_size=config.positive(p + "vocab_size"),
@@ -236,10 +278,17 @@ def _optimizer(config: Section) -> Optimizer:
     p = "parameters.optimizer."
     lr = config.get(p + "lr", float)
     betas = config.numbers(p + "betas", 2, (0.9, 0.95))
+    ratio = config.get(p + "warmup_ratio", float) if config.has(p + "warmup_ratio") else None
+    steps = config.get(p + "warmup_steps", int, 0)
+    config.check(ratio is None or not steps, f"{p}warmup_steps and warmup_ratio are both given")
+    config.check(0 <= (ratio or 0) <= 1, f"{p}warmup_ratio is {ratio}, not between 0 and 1")
+    if ratio is not None:
+        steps = round(ratio * config.positive("parameters.train.max_steps"))
     optimizer = Optimizer(
         lr=lr,
         min_lr=config.get(p + "min_lr", float, 0.0),
-        warmup_steps=config.get(p + "warmup_steps", int, 0),
+        warmup_steps=steps,
+        warmup_ratio=ratio,
         decay=config.choice(p + "decay", SHAPES, "cosine"),
         weight_decay=config.get(p + "weight_decay", float, 0.0),
         clip=config.get(p + "clip", float, 1.0),
@@ -279,6 +328,9 @@ def _data(config: Section) -> Data:
             else None
         ),
         split=(split[0], split[1], split[2]),
+        reset_position_ids=config.get(p + "reset_position_ids", bool, True),
+        reset_attention_mask=config.get(p + "reset_attention_mask", bool, True),
+        eod_mask_loss=config.get(p + "eod_mask_loss", bool, False),
     )
 
 
@@ -293,4 +345,22 @@ def _train(config: Section, directory: str) -> Train:
         log_every=config.positive(p + "log_every", 10),
         keep_checkpoints=config.positive(p + "keep_checkpoints", 3),
         precision=config.choice(p + "precision", PRECISIONS, "auto"),
+        loss=config.choice(p + "loss", LOSSES, "auto"),
+        parallel=config.choice(p + "parallel", PARALLEL, "auto"),
+        activation_checkpointing=config.get(p + "activation_checkpointing", bool, False),
+        compile=config.get(p + "compile", bool, False),
+        tensorboard=config.get(p + "tensorboard", bool, False),
+        keep_best=config.get(p + "keep_best", bool, True),
+        max_loss=config.get(p + "max_loss", float, 0.0),
+        early_stopping=_early_stopping(config) if config.has(p + "early_stopping") else None,
+    )
+
+
+def _early_stopping(config: Section) -> EarlyStopping:
+    p = "parameters.train.early_stopping."
+    return EarlyStopping(
+        metric=config.choice(p + "metric", ("val/loss", "val/perplexity"), "val/loss"),
+        mode=config.choice(p + "mode", ("min", "max"), "min"),
+        min_delta=config.get(p + "min_delta", float, 0.0),
+        patience=config.positive(p + "patience"),
     )

@@ -6,21 +6,34 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from training.contract import BadInput
 from training.hf import checkpoint
+from training.hf.parallel import World
 from training.resume import Position, refuse_other_run
 
+WORLD = World(0, 1, torch.device("cpu"))
 
-def saved(root: Path, *steps: int) -> torch.nn.Linear:
+
+class Small(torch.nn.Linear):
+    """Two weights and what a model of transformers has beside them."""
+
+    config = generation_config = PreTrainedConfig()
+
+
+def saved(root: Path, *steps: int) -> Small:
     torch.manual_seed(0)
-    model = torch.nn.Linear(3, 2)
+    model = Small(3, 2)
+    tokenizer = root / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "tokenizer.json").write_text("{}")
     optimizer = torch.optim.AdamW(model.parameters())
     for step in steps:
         model(torch.ones(3)).sum().backward()
         optimizer.step()
         position = Position(step, 4 * step, 20, {"seed": 1})
-        checkpoint.save_checkpoint(root, position, model, optimizer)
+        checkpoint.save_checkpoint(root, position, model, optimizer, tokenizer, WORLD)
     return model
 
 
@@ -30,11 +43,14 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
     assert found is not None
     assert found[0].name == "step_00000010"
     assert found[1] == Position(10, 40, 20, {"seed": 1})
-    other = torch.nn.Linear(3, 2)
+    other = Small(3, 2)
     optimizer = torch.optim.AdamW(other.parameters())
-    checkpoint.load_checkpoint(found[0], other, optimizer, torch.device("cpu"))
+    checkpoint.load_checkpoint(found[0], other, optimizer)
     assert torch.equal(model.weight, other.weight)
     assert optimizer.state_dict()["state"][0]["step"] == 2
+    assert optimizer.state[other.bias]["exp_avg"].any()
+    names = {path.name for path in found[0].iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} < names
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "manifest", "file"])
@@ -43,14 +59,14 @@ def test_a_damaged_one_is_skipped_aloud(
 ) -> None:
     saved(tmp_path, 5, 10)
     newest = tmp_path / "step_00000010"
-    state = newest / "state.pt"
+    state = newest / "optimizer.safetensors"
     raw = state.read_bytes()
     if damage == "truncate":
         state.write_bytes(raw[:-7])
     elif damage == "flip":
         state.write_bytes(raw[:300] + bytes([raw[300] ^ 1]) + raw[301:])
     else:
-        (newest / {"manifest": "manifest.json", "file": "state.pt"}[damage]).unlink()
+        (newest / {"manifest": "manifest.json", "file": "model.safetensors"}[damage]).unlink()
     found = checkpoint.find_checkpoint(tmp_path)
     assert found is not None and found[1].step == 5
     assert "warning: checkpoint step_00000010 is skipped" in capsys.readouterr().err

@@ -17,7 +17,6 @@ import torch
 from training.artifacts import check_model
 from training.contract import run_program
 from training.hf import run_cpt
-from training.hf.model import token_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 Rows = Callable[[Path, str], dict[int, float]]
@@ -130,7 +129,7 @@ def test_a_truncated_checkpoint_falls_back(
     assert train(config, "--max-steps", "20") == 0
     losses = rows(run, "train/loss")
     (run / "final" / "model.safetensors").unlink()
-    state = run / "step_00000020" / "state.pt"
+    state = run / "step_00000020" / "optimizer.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     capsys.readouterr()
     assert train(config) == 0
@@ -163,20 +162,38 @@ def test_a_signal_ends_in_a_checkpoint(
     assert "reason" not in status(run)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(
+def test_a_weight_that_is_no_number_ends_the_run(
     job: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    loss = token_loss
-    factor = [1.0]
-    at_step(monkeypatch, 7, lambda: factor.__setitem__(0, float("nan")))
-    monkeypatch.setattr(run_cpt, "token_loss", lambda m, t: loss(m, t) * factor[0])
+    learn = run_cpt.learn
+
+    def planted(run: run_cpt.Run) -> tuple[float, float]:
+        if run.step == 6:
+            with torch.no_grad():
+                run.model.model.norm.weight[3] = float("nan")
+        return learn(run)
+
+    monkeypatch.setattr(run_cpt, "learn", planted)
     assert train(job()) == 70
     assert "error: step 7: loss is nan" in capsys.readouterr().err
     assert status(tmp_path / "run")["state"] == "diverged"
     assert [p.name for p in (tmp_path / "run").glob("step_*")] == ["step_00000005"]
+
+
+def test_a_loss_beyond_its_bound_ends_the_run(
+    job: Callable[..., Path], tmp_path: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = {"lr": 100.0, "min_lr": 100.0, "warmup_steps": 0, "decay": "constant", "clip": 0.0}
+    assert train(job(optimizer=wild)) == 70
+    err = capsys.readouterr().err
+    assert "the loss is bounded by 12.48" in err  # 3 ln 64
+    assert status(tmp_path / "run")["state"] == "diverged"
+    config = job("bounded.yaml", train={"max_loss": 0.5, "checkpoint_dir": str(tmp_path / "b")})
+    assert train(config) == 70
+    assert "step 1: loss is 4.1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -217,7 +234,6 @@ def test_bad_input_is_refused_before_training(
     job: Callable[..., Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refused(config: Path, fact: str, *flags: str) -> None:
         assert train(config, *flags) == 65
@@ -231,6 +247,4 @@ def test_bad_input_is_refused_before_training(
     refused(job(tokenizer={"path": str(tmp_path)}), "holds neither tokenizer.json")
     refused(job(), "no multiple of micro 3", "--micro-batch-size", "3")
     refused(tmp_path / "absent.yaml", "cannot be read")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    refused(job(), "WORLD_SIZE is 2")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

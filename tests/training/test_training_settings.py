@@ -45,7 +45,17 @@ def test_flags_win(job: Callable[..., Path]) -> None:
         ({"model": {"config": {}}}, "model.config.hidden_size is missing"),
         ({"train": {"tensor_parallel": 2}}, "tensor_parallel is 2, and only 1 is supported"),
         ({"train": {"split": [0, 1, 1]}}, "split is [0.0, 1.0, 1.0], and trains on nothing"),
-        ({"train": {"precision": "fp8"}}, "not one of auto, bf16-mixed, fp32"),
+        ({"train": {"precision": "fp8"}}, "not one of auto, bf16-mixed, fp16-mixed, fp32"),
+        ({"train": {"loss": "fast"}}, "not one of auto, plain, chunked, liger, cce"),
+        ({"train": {"parallel": "zero"}}, "not one of auto, none, ddp, fsdp2"),
+        ({"train": {"early_stopping": {"mode": "min"}}}, "early_stopping.patience is missing"),
+        ({"train": {"eod_mask_loss": 1}}, "eod_mask_loss is 1, not true or false"),
+        ({"model": {"architecture": "t5"}}, "not one of gemma3, gpt2, llama, qwen"),
+        ({"optimizer": {"warmup_ratio": 0.1}}, "warmup_steps and warmup_ratio are both given"),
+        (
+            {"optimizer": {"warmup_steps": 0, "warmup_ratio": 2.0}},
+            "warmup_ratio is 2.0, not between 0 and 1",
+        ),
     ],
 )
 def test_an_impossible_value_is_named(
@@ -62,3 +72,17 @@ def test_identity_leaves_out_what_may_change(job: Callable[..., Path]) -> None:
     assert before == load(job(), "--max-steps", "50", "--micro-batch-size", "1").identity()
     assert before != load(job(optimizer={"lr": 0.02})).identity()
     assert before["model.config.layers"] == 2
+
+
+def test_a_warmup_may_be_a_share_of_the_steps(job: Callable[..., Path]) -> None:
+    path = job(optimizer={"warmup_steps": 0, "warmup_ratio": 0.1})
+    assert load(path).schedule(2) == 0.05 and load(path, "--max-steps=40").schedule(4) == 0.05
+    assert load(path).identity() == load(path, "--max-steps=40").identity()
+
+
+def test_a_model_has_the_keys_of_its_architecture(job: Callable[..., Path]) -> None:
+    shape = {"hidden_size": 8, "intermediate_size": 16, "layers": 2, "heads": 2}
+    gpt2 = {"architecture": "gpt2", "config": shape}
+    assert load(job(model=gpt2)).model.shape == shape | {"kv_heads": 2}
+    with pytest.raises(BadInput, match="config.kv_heads is missing"):
+        load(job(model=gpt2 | {"architecture": "llama"}))

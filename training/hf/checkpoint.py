@@ -1,32 +1,86 @@
-"""Checkpoints that are whole or absent: written aside, digested, renamed; read newest first."""
+"""Checkpoints that are whole or absent: written aside, digested, renamed; read newest first.
+
+Each holds a model that transformers loads as it is (safetensors, configuration, tokenizer), and
+beside it the optimizer's state by parameter name. Nothing in it depends on how many processes
+wrote it, so any number may go on from it.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from training.artifacts import read_manifest, write_manifest
+from training.artifacts import copy_tokenizer, read_manifest, write_manifest
 from training.contract import BadInput, publish_directory
+from training.hf.parallel import World, put, whole
 from training.metrics import warn
 from training.resume import Position
 
-STATE = "state.pt"
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
 NAME = re.compile(r"step_(\d{8})")
+
+Tensors = dict[str, torch.Tensor]
+
+
+def gather_weights(model: torch.nn.Module, first: bool) -> Tensors:
+    """All weights by name, whole, on the host of the first process; elsewhere nothing is kept."""
+    made = {}
+    for name, tensor in model.named_parameters():
+        full = whole(tensor)
+        if first:
+            made[name] = full
+    return made
+
+
+def gather_optimizer(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, first: bool
+) -> Tensors:
+    """The optimizer's state as `exp_avg/<parameter>` and so on, as gather_weights does."""
+    made = {}
+    for name, tensor in model.named_parameters():
+        for key, value in sorted(optimizer.state[tensor].items()):
+            full = whole(value)
+            if first:
+                made[f"{key}/{name}"] = full
+    return made
 
 
 def save_checkpoint(
-    root: Path, position: Position, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    root: Path,
+    position: Position,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    tokenizer: Path,
+    world: World,
 ) -> Path:
-    """Write `root`/step_00000060 whole and return it."""
+    """Write `root`/step_00000060 whole and return it. All processes call this together."""
     target = root / f"step_{position.step:08d}"
-    with publish_directory(target) as directory:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        torch.save(state, directory / STATE)
-        write_manifest(directory, vars(position))
+    weights = gather_weights(model, world.first)
+    states = gather_optimizer(model, optimizer, world.first)
+
+    def write() -> None:
+        with publish_directory(target) as directory:
+            save_file(states, directory / OPTIMIZER)
+            write_model(directory, model, weights, tokenizer)
+            write_manifest(directory, position.facts())
+
+    world.together(write)
     return target
+
+
+def write_model(directory: Path, model: Any, weights: Tensors, tokenizer: Path) -> None:
+    """What transformers loads, and the tokenizer."""
+    save_file(weights, directory / MODEL, {"format": "pt"})
+    model.config.save_pretrained(directory)
+    model.generation_config.save_pretrained(directory)
+    copy_tokenizer(tokenizer, directory)
 
 
 def prune_checkpoints(root: Path, keep: int) -> None:
@@ -64,10 +118,24 @@ def find_checkpoint(root: Path) -> tuple[Path, Position] | None:
     return None
 
 
-def load_checkpoint(
-    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> None:
-    """Put a checkpoint's tensors into model and optimizer."""
-    state = torch.load(path / STATE, map_location=device, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors into model and optimizer, of each this process's share."""
+    fused = any(group.get("fused") for group in optimizer.param_groups)
+    with (
+        torch.no_grad(),
+        safe_open(path / MODEL, "pt") as weights,
+        safe_open(path / OPTIMIZER, "pt") as states,
+    ):
+        saved: dict[str, list[str]] = {}
+        for entry in states.keys():  # noqa: SIM118 (it is no mapping)
+            key, name = entry.split("/", 1)
+            saved.setdefault(name, []).append(key)
+        for name, tensor in model.named_parameters():
+            tensor.copy_(put(tensor, weights.get_tensor(name)))
+            for key in saved.get(name, []):
+                value = states.get_tensor(f"{key}/{name}")
+                if value.dim() == 0:  # a count of steps, which only fused kernels keep on the GPU
+                    value = value.to(tensor.device) if fused else value
+                else:
+                    value = put(tensor, value)
+                optimizer.state[tensor][key] = value

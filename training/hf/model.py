@@ -1,87 +1,93 @@
-"""The model, its optimizer and its loss."""
+"""The model and its optimizer."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from safetensors import SafetensorError
 
 from training.contract import BadInput
 from training.settings import Model, Optimizer, Settings
 
-# Logits are made for so many (token, vocabulary) pairs at a time: 512 MiB in fp32. Gemma's 262,144
-# ids would otherwise cost about three times 4 GiB at micro-batch 2 and 2,048 tokens.
-LOGITS_AT_A_TIME = 1 << 27
-
-
-def pick_device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def pick_precision(wanted: str, device: torch.device) -> str:
-    """`auto` is bf16-mixed where the hardware has bf16 (compute capability 8), else fp32.
-
-    Raises BadInput when bf16-mixed is asked of a device without it.
-    """
-    able = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
-    if wanted == "bf16-mixed" and not able:
-        raise BadInput(
-            f"train.precision is bf16-mixed, and this {device.type} has no fast bf16",
-            "Set it to auto or fp32, or run on an A100 or newer",
-        )
-    return ("bf16-mixed" if able else "fp32") if wanted == "auto" else wanted
-
-
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bf16 arithmetic over fp32 weights, or nothing."""
-    if precision == "bf16-mixed":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
+# What a configuration may call itself, for each model.architecture of a study.
+MODEL_TYPES = {
+    "gemma3": ("gemma3_text",),
+    "gpt2": ("gpt2",),
+    "llama": ("llama",),
+    "qwen": ("qwen2", "qwen3"),
+}
 
 
 def build_model(settings: Settings) -> Any:
-    """Gemma3ForCausalLM in fp32: fresh from the seed, or from pretrained weights, never in doubt.
+    """A causal language model in fp32: fresh from the seed, or from pretrained weights, never in
+    doubt.
 
-    Raises BadInput when the weights are missing, incomplete or of another vocabulary.
+    Raises BadInput when the weights are missing, incomplete, of another architecture or of another
+    vocabulary.
     """
     import transformers
 
-    model, wanted = None, settings.model
+    wanted = settings.model
     if wanted.init == "random":
         torch.manual_seed(settings.seed)
-        model = transformers.Gemma3ForCausalLM(_config(wanted, settings.eod))
+        automatic: Any = transformers.AutoModelForCausalLM
+        model = automatic.from_config(_config(wanted, settings.eod), dtype=torch.float32)
     else:
         model = _pretrained(wanted)
+    if getattr(model.config, "final_logit_softcapping", None):
+        raise BadInput(
+            f"{wanted.base} caps its logits, which the losses here do not", "Name another model"
+        )
+    model.config.architectures = [type(model).__name__]
     model.config.use_cache = False
     return model
 
 
 def _config(model: Model, eod: int) -> Any:
+    """The architecture's own configuration object with the study's shape in it.
+
+    No dropout: a model that has never seen the text does not need it, and GPT-2's would be 0.1.
+    """
     import transformers
 
     shape = model.shape or {}
-    return transformers.Gemma3TextConfig(
-        vocab_size=model.vocab_size,
-        hidden_size=shape["hidden_size"],
-        intermediate_size=shape["intermediate_size"],
-        num_hidden_layers=shape["layers"],
-        num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["kv_heads"],
-        head_dim=shape["head_dim"],
-        query_pre_attn_scalar=shape["head_dim"],
-        sliding_window=shape["sliding_window"],
-        max_position_embeddings=model.seq_length,
-        eos_token_id=eod,
+    common: dict[str, Any] = {
+        "vocab_size": model.vocab_size,
+        "eos_token_id": eod,
         # None: a padding id's embedding gets no gradient, and every id of this vocabulary is text
-        pad_token_id=None,
-        bos_token_id=None,
-    )
+        "pad_token_id": None,
+        "bos_token_id": None,
+    }
+    if model.architecture == "gpt2":
+        dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+        return transformers.GPT2Config(
+            n_embd=shape["hidden_size"],
+            n_inner=shape["intermediate_size"],
+            n_layer=shape["layers"],
+            n_head=shape["heads"],
+            n_positions=model.seq_length,
+            **dropout,
+            **common,
+        )
+    common |= {
+        "hidden_size": shape["hidden_size"],
+        "intermediate_size": shape["intermediate_size"],
+        "num_hidden_layers": shape["layers"],
+        "num_attention_heads": shape["heads"],
+        "num_key_value_heads": shape["kv_heads"],
+        "head_dim": shape["head_dim"],
+        "max_position_embeddings": model.seq_length,
+    }
+    if model.architecture == "gemma3":
+        return transformers.Gemma3TextConfig(
+            query_pre_attn_scalar=shape["head_dim"],
+            sliding_window=shape["sliding_window"],
+            **common,
+        )
+    kind = transformers.LlamaConfig if model.architecture == "llama" else transformers.Qwen3Config
+    return kind(tie_word_embeddings=True, **common)
 
 
 def _pretrained(model: Model) -> Any:
@@ -91,13 +97,20 @@ def _pretrained(model: Model) -> Any:
         "Put the weights into the Hugging Face cache (hf download; HF_TOKEN for a gated model), or "
         "name a local directory in model.base"
     )
+    automatic: Any = transformers.AutoModelForCausalLM
     try:
+        config: Any = transformers.AutoConfig.from_pretrained(model.base)
+        if config.model_type not in MODEL_TYPES[model.architecture]:
+            raise BadInput(
+                f"{model.base} is a {config.model_type}, and model.architecture "
+                f"{model.architecture}",
+                "Correct model.architecture or model.base",
+            )
         # with loading info it returns a pair, which its annotation does not say
-        pair: Any = transformers.Gemma3ForCausalLM.from_pretrained(
+        loaded, report = automatic.from_pretrained(
             model.base, dtype=torch.float32, output_loading_info=True
         )
-        loaded, report = pair
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise BadInput(f"the weights of {model.base} cannot be loaded: {reason}", remedy) from error
     if missing := sorted(report["missing_keys"]):
@@ -119,27 +132,25 @@ def build_optimizer(model: torch.nn.Module, o: Optimizer) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": o.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps)
+    fused = parameters[0].device.type == "cuda"  # one kernel a step; the same numbers but rounding
+    return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=fused)
 
 
-def token_loss(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy in nats of predicting tokens[:, 1:] from what precedes them.
+def flops_per_token(model: Any, length: int) -> float:
+    """Floating point operations that one token costs in training, forward and backward.
 
-    `tokens` has shape (batch, length). Logits of large vocabularies are made in pieces and made
-    again for the gradient, which costs time and saves gigabytes.
+    6 N + 12 L H Q T of the PaLM paper (arXiv:2204.02311, appendix B): N parameters that multiply
+    (an input embedding that is not the head's only looks up), L layers, H heads of width Q, T
+    tokens looked at. In a layer with a sliding window T is the window. Activations that are
+    computed a second time do not count, and neither does causality, as there.
     """
-    hidden = model.model(input_ids=tokens[:, :-1]).last_hidden_state.flatten(0, 1)
-    targets = tokens[:, 1:].flatten()
-    head = model.lm_head
-    rows = max(LOGITS_AT_A_TIME // head.out_features, 1)
-    if rows >= len(targets):
-        return functional.cross_entropy(head(hidden).float(), targets)
-
-    def piece(h: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(head(h).float(), t, reduction="sum")
-
-    run: Callable[..., Any] = checkpoint
-    total = torch.zeros((), device=hidden.device)
-    for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
-        total = total + run(piece, h, t, use_reentrant=False)
-    return total / len(targets)
+    config = model.config
+    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    multiplying = sum(p.numel() for p in model.parameters())
+    if head is not embedding:
+        multiplying -= embedding.numel()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kinds = getattr(config, "layer_types", None) or ["full"] * config.num_hidden_layers
+    window = getattr(config, "sliding_window", None) or length
+    seen = sum(min(window, length) if "sliding" in kind else length for kind in kinds)
+    return float(6 * multiplying + 12 * config.num_attention_heads * width * seen)

@@ -20,8 +20,10 @@ def check_supported(settings: Settings) -> None:
         facts.append("model.init is random, and NeMo starts from weights only (train.backend hf)")
     if settings.model.vocab_size != VOCABULARY:
         facts.append(f"model.vocab_size is {settings.model.vocab_size}, not {VOCABULARY}")
-    if settings.train.precision == "fp32":
-        facts.append("train.precision is fp32, not bf16-mixed")
+    if settings.train.precision in ("fp32", "fp16-mixed"):
+        facts.append(f"train.precision is {settings.train.precision}, not bf16-mixed")
+    if settings.model.architecture != "gemma3":
+        facts.append(f"model.architecture is {settings.model.architecture}, not gemma3")
     if "step" in str(settings.train.checkpoint_dir.absolute()):
         facts.append("the path train.checkpoint_dir contains 'step', which NeMo takes for a number")
     if settings.batch.nodes > 1:
