@@ -28,6 +28,7 @@ from training.contract import BadInput, Exit, ProgramError, run_program, write_a
 from training.data import Shard, check_vocabulary, open_shard, resolve_prefixes, split_bounds
 from training.health import check_all
 from training.metrics import Status
+from training.nemo.checkpoints import newest_whole, set_aside
 from training.nemo.plan import CHECKPOINT_BYTES, check_supported, dry_run, tokens_of
 from training.resume import Position, refuse_other_run
 from training.settings import Settings, load_settings, parse_arguments
@@ -114,6 +115,7 @@ def setup(settings: Settings, argv: list[str]) -> list[Shard]:
         if before is None or before.step < steps:
             here = Position(0, 0, steps, identity)
             write_atomic(record, json.dumps(vars(here), indent=1) + "\n")
+            set_aside(record.parent)
             convert_base(settings, argv)
     elif before is None or before.step < steps:
         wait_for_base(settings.train.checkpoint_dir / "base")
@@ -190,6 +192,7 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
     from megatron.core.optimizer import OptimizerConfig
     from nemo.collections import llm
     from nemo.collections.common.tokenizers.huggingface.auto_tokenizer import AutoTokenizer
+    from nemo.utils.app_state import AppState
 
     from training.nemo.parts import PlannedRate
 
@@ -198,6 +201,11 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
             "nemo.collections.llm has no pretrain, so its parts did not all import",
             "See NeMo's warnings above; nvidia-modelopt==0.37.0 must import",
         )
+    newest = newest_whole(settings.train.checkpoint_dir)
+    # Else old checkpoints would not count among those to keep: a path given does not set it.
+    AppState().restore = newest is not None
+    if newest:
+        print(f"going on from {newest}")
     model, o, train = settings.model, settings.optimizer, settings.train
     tokenizer = AutoTokenizer(str(settings.tokenizer_path))
     blend = [text for shard in shards for text in (str(tokens_of(shard)), str(shard.prefix))]
@@ -237,7 +245,7 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
         save_top_k=train.keep_checkpoints,
         save_last=True,
         save_optim_on_train_end=True,
-        enable_version_counter=False,  # AutoResume looks for names that end in -last
+        enable_version_counter=False,
     )
     return {
         "model": llm.Gemma3Model(
@@ -254,7 +262,8 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
                 load_artifacts=False,  # the tokenizer is the study's, not the one imported
             ),
             resume_from_directory=str(train.checkpoint_dir),
-            resume_if_exists=True,
+            resume_from_path=str(newest) if newest else None,
+            resume_if_exists=newest is not None,
         ),
         "optim": optim,
     }
