@@ -1,5 +1,6 @@
 # make demo    the whole main study with tiny models, on this machine
 # make test    all the tests that this machine can run; ARGS="-k localq" goes to pytest
+# make test-nemo  NeMo itself on a CPU, in an environment of its own: 2.3 GB and many minutes
 # make lint    ruff and mypy        make docs   are the documents' links alive
 # make bench   the benchmarks       make clean  delete what the above made, but no results
 #
@@ -7,7 +8,7 @@
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu for a torch without CUDA (3 GB less).
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-nemo lint docs bench clean
 
 # A name on PATH can be a stub that only says what is missing: ask each to run.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
@@ -21,6 +22,11 @@ demo: .venv/demo.stamp
 
 test: .venv/dev.stamp
 	$(PY) -m pytest $(ARGS)
+
+# Away from tests/conftest.py, whose tools are those of the other environment.
+test-nemo: .venv-nemo/nemo.stamp
+	.venv-nemo/bin/python -m pytest -c /dev/null --rootdir . --confcutdir tests/nemo -p no:cacheprovider \
+		--import-mode=importlib -W ignore -ra tests/nemo $(ARGS)
 
 lint: .venv/dev.stamp
 	$(PY) -m ruff check .
@@ -38,7 +44,7 @@ bench: .venv/dev.stamp
 	@for f in $(addprefix benchmarks/,cli_start.py scale.py corpus.py); do echo "== $$f"; $(PY) "$$f" || exit 1; done
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-nemo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -52,3 +58,9 @@ $(PY):
 .venv/dev.stamp: pyproject.toml constraints.txt | $(PY)
 	$(INSTALL) -e '.[dev]'
 	@touch $@ .venv/demo.stamp
+
+.venv-nemo/nemo.stamp: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is not on PATH: install it, or make PYTHON=..." >&2; exit 1; }
+	[ -x .venv-nemo/bin/python ] || $(PYTHON) -m venv .venv-nemo
+	.venv-nemo/bin/python -m pip install --disable-pip-version-check -q -e '.[nemo]' pytest torch==2.13.0
+	@touch $@

@@ -196,6 +196,8 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "walltime": _clock(resources.walltime_s),
         # Programs that ship go on where they stopped; of any other command nobody knows.
         "requeue": job.kind != "command",
+        # PBS may put two chunks on one host; a site's own `place` line says it otherwise.
+        "scatter": resources.nodes > 1 and not any("place=" in line for line in job.directives),
         "directives": [_directive(job.scheduler, line) for line in job.directives],
     }
 
@@ -287,10 +289,10 @@ def _check(job: Job) -> None:
         if "/" in name or name.startswith((".", "-")) or not name:
             problems.append(f"{name!r}: a job's name starts with a letter and holds no '/'")
     problems += _check_paths(job)
-    if job.launcher and job.resources.nodes > 1 and job.scheduler != "slurm":
+    if job.launcher and job.resources.nodes > 1 and job.scheduler not in ("slurm", "pbs"):
         problems.append(
-            f"{job.name}: {job.launcher} over {job.resources.nodes} nodes is there for Slurm only. "
-            "Ask for one node (resources.nodes: 1)"
+            f"{job.name}: {job.launcher} over {job.resources.nodes} nodes is there for Slurm and "
+            "PBS Pro only. Ask for one node (resources.nodes: 1)"
         )
     if problems:
         raise ConfigError(problems)

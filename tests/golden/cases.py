@@ -113,10 +113,11 @@ def _cases() -> list[Case]:
             )),
         ]  # fmt: skip
     two = Resources(nodes=2, gpus=8, cpus=64, mem_bytes=480 * 10**9, walltime_s=48 * 3600)
-    cases.append(
+    cases += [
         Case("train_apptainer_nodes",
-             train_job(scheduler="slurm", resources=two, runtime=image, directives=())),
-    )  # fmt: skip
+             train_job(scheduler=scheduler, resources=two, runtime=image, directives=()))
+        for scheduler in ("pbs", "slurm")
+    ]  # fmt: skip
     return cases
 
 

@@ -232,10 +232,22 @@ def test_all_problems_come_together() -> None:
     assert len(error.value.problems) == 3
 
 
-def test_several_nodes_without_slurm_are_refused() -> None:
-    two = Resources(nodes=2, gpus=8, cpus=8, mem_bytes=2**30, walltime_s=60)
-    with pytest.raises(ConfigError, match="for Slurm only"):
-        render(train_job(resources=two))
+TWO = Resources(nodes=2, gpus=8, cpus=8, mem_bytes=2**30, walltime_s=60)
+
+
+@pytest.mark.parametrize("scheduler", ["torque", "local"])
+def test_several_nodes_are_refused_where_nothing_starts_on_them(scheduler: str) -> None:
+    with pytest.raises(ConfigError, match="for Slurm and PBS Pro only"):
+        render(train_job(scheduler=scheduler, resources=TWO))
+
+
+@pytest.mark.parametrize(
+    ("directives", "count"), [((), 1), (("-l place=scatter:excl",), 0)], ids=["ours", "the site's"]
+)
+def test_chunks_of_pbs_lie_on_hosts_of_their_own(directives: tuple[str, ...], count: int) -> None:
+    text = render(train_job(resources=TWO, directives=directives))
+    assert text.count("#PBS -l place=scatter\n") == count
+    assert "#PBS -l select=2:" in text and text.count("place=") == 1
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a:b", "/a,b"], ids=["space", "colon", "comma"])

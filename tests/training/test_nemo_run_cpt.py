@@ -21,6 +21,7 @@ from training.settings import load_settings, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "studies" / "filipino-cpt.yaml"
+SETUP = ROOT / "training" / "nemo" / "setup" / "setup_enroot.sh"
 LIGHT = {"numpy", "yaml", "training", *sys.stdlib_module_names}
 
 
@@ -142,13 +143,20 @@ def test_the_version_guard(
         return found
 
     monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(run_cpt, "has_module", lambda name: name == "modelopt")
     if accepted:
         run_cpt.check_versions()
+        monkeypatch.setattr(run_cpt, "has_module", lambda name: False)
+        with pytest.raises(BadInput, match="pip install nvidia-modelopt==0.37.0"):
+            run_cpt.check_versions()
         return
     with pytest.raises(BadInput) as caught:
         run_cpt.check_versions()
     assert f"nemo_toolkit {nemo or 'absent'}" in str(caught.value)
     assert "nemo_toolkit==2.5.3 megatron-core==0.14.0" in str(caught.value)
+    assert "container nvcr.io/nvidia/nemo:25.09" in str(caught.value)
+    tag = run_cpt.IMAGE.removeprefix("nvcr.io/")
+    assert f"NEMO_IMAGE:-{tag}}}" in SETUP.read_text(), "the container that is set up"
 
 
 def test_setup_checks_converts_once_and_knows_the_end(
@@ -183,9 +191,47 @@ def test_setup_checks_converts_once_and_knows_the_end(
         run_cpt.setup(settings, argv)
 
 
+def test_only_the_first_of_all_processes_does_the_work(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "ckpt"
+    argv = ["--config", str(plan), "--checkpoint-dir", str(root)]
+    settings = load_settings(parse_arguments(argv, "test"))
+    monkeypatch.setenv("RANK", "8")
+    monkeypatch.setenv("LOCAL_RANK", "0")  # the first of the second node
+    with pytest.raises(BadInput, match="has not come within 0 s"):
+        run_cpt.wait_for_base(root / "base", limit_s=0)
+    (root / "base").mkdir(parents=True)
+    assert len(run_cpt.setup(settings, argv)) == 2
+    assert not (root / "run.json").exists()
+
+
+def test_several_nodes_need_torchrun(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = plan.read_text()
+    assert "nodes: 1" in text
+    plan.write_text(text.replace("nodes: 1", "nodes: 2"))
+    told = values(plan, capsys)
+    assert (told["nodes"], told["devices"], told["accumulation"]) == (2, 16, 8)
+    monkeypatch.setattr(run_cpt, "check_versions", lambda: None)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert run_program(run_cpt.main, ["--config", str(plan)]) == 65
+    assert "asks for 2 nodes, and this process was not started by" in capsys.readouterr().err
+
+
 def test_it_imports_nothing_that_nemo_pins_away() -> None:
     """What run_cpt.py pulls in before NeMo: standard library, numpy, yaml."""
-    for name in ("nemo/run_cpt", "nemo/plan", "contract", "data", "metrics", "resume", "schedule"):
+    for name in (
+        "nemo/run_cpt",
+        "nemo/plan",
+        "contract",
+        "data",
+        "health",
+        "metrics",
+        "resume",
+        "schedule",
+    ):
         tree = ast.parse((ROOT / "training" / f"{name}.py").read_text())
         for node in tree.body:
             if isinstance(node, ast.Import):

@@ -11,6 +11,7 @@ from training.settings import Settings
 
 VOCABULARY = 262_144  # of NeMo's Gemma3Config1B, which cannot be changed
 PARAMETERS = 999_885_952
+CHECKPOINT_BYTES = 14 * PARAMETERS  # bf16 weights; weights and both moments of Adam in fp32
 
 
 def check_supported(settings: Settings) -> None:
@@ -26,8 +27,8 @@ def check_supported(settings: Settings) -> None:
         facts.append(f"model.architecture is {settings.model.architecture}, not gemma3")
     if "step" in str(settings.train.checkpoint_dir.absolute()):
         facts.append("the path train.checkpoint_dir contains 'step', which NeMo takes for a number")
-    if settings.batch.nodes > 1:
-        facts.append(f"resources.nodes is {settings.batch.nodes}, and one node is supported")
+    if settings.batch.world % settings.batch.nodes:
+        facts.append(f"{settings.batch.world} GPUs do not divide by {settings.batch.nodes} nodes")
     if facts:
         raise BadInput("; ".join(facts), "Correct the study, or train with the hf back end")
 
@@ -54,9 +55,11 @@ def dry_run(settings: Settings) -> dict[str, Any]:
         "global_batch_size": batch.global_size,
         "micro_batch_size": batch.micro,
         "devices": batch.world,
+        "nodes": batch.nodes,
         "accumulation": batch.accumulation,
         "tokens_per_step": settings.tokens_per_step,
         "total_tokens": settings.tokens_per_step * train.max_steps,
+        "checkpoint_bytes": CHECKPOINT_BYTES,
         "logits_bytes_fp32": batch.micro
         * settings.model.seq_length
         * settings.model.vocab_size

@@ -1,14 +1,12 @@
-"""Continued pretraining of Gemma 3 1B with NeMo on eight GPUs: setup -> main -> fit.
+"""Continued pretraining of Gemma 3 1B with NeMo, on the GPUs of one node or several.
 
     python training/nemo/run_cpt.py --data-path /workspace/data/processed/vanilla/seapile \\
         --checkpoint-dir /logs/checkpoints/gemma3-1b-baseline --max-steps 10000
 
-One process starts the others, one a GPU; torchrun works too. `--dry-run` prints every resolved
-value and needs neither NeMo nor a GPU.
+One process starts the others, one a GPU; torchrun works too, and over several nodes it must be
+torchrun. `--dry-run` prints every resolved value and needs neither NeMo nor a GPU.
 
-What has been run: the dry run, and on a CPU with the pinned versions the building of every object
-that this file hands to `llm.pretrain`. The training itself, the import of the pretrained weights
-and the export have not been run on GPUs.
+What has been run, and where: docs/nemo.md. None of it on a GPU yet.
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import metadata
+import time
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,15 @@ if __package__ in (None, ""):  # started by path: its own folder must not shadow
 
 from training.contract import BadInput, Exit, ProgramError, run_program, write_atomic
 from training.data import Shard, check_vocabulary, open_shard, resolve_prefixes, split_bounds
+from training.health import check_all
 from training.metrics import Status
-from training.nemo.plan import check_supported, dry_run, tokens_of
+from training.nemo.checkpoints import newest_whole, set_aside
+from training.nemo.plan import CHECKPOINT_BYTES, check_supported, dry_run, tokens_of
 from training.resume import Position, refuse_other_run
 from training.settings import Settings, load_settings, parse_arguments
 
 PINS = {"nemo_toolkit": "2.5.3", "megatron-core": "0.14.0"}
+IMAGE = "nvcr.io/nvidia/nemo:25.09"  # holds this pair; the tag of training/nemo/setup too
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
 
 
@@ -50,15 +52,26 @@ def check_versions() -> None:
         wanted = " ".join(f"{name}=={pin}" for name, pin in PINS.items())
         raise BadInput(
             f"this environment has {told}",
-            f"Use the container of training/nemo/setup/setup_enroot.sh, or pip install {wanted}",
+            f"Use the container {IMAGE} (training/nemo/setup/setup_enroot.sh), or an environment "
+            f"of its own (pip install -e '.[nemo]', which pins {wanted})",
         )
+    if not has_module("modelopt"):  # without it llm.pretrain is gone, with a mere line in the log
+        raise BadInput(
+            "nvidia-modelopt is absent, and NeMo leaves llm.pretrain out without it",
+            "pip install nvidia-modelopt==0.37.0",
+        )
+
+
+def has_module(name: str) -> bool:
+    """Whether a module can be found, without importing it."""
+    return util.find_spec(name) is not None
 
 
 def main(argv: list[str]) -> Exit:
     """Train to the end, or as far as it goes; the exit code says which."""
     args = parse_arguments(
         argv,
-        "Train one arm with NeMo on the GPUs of one node.",
+        "Train one arm with NeMo on the GPUs of one node, or under torchrun of several.",
         dry_run="print the resolved values as JSON and stop",
         import_base="only convert the pretrained weights, then stop",
     )
@@ -71,6 +84,14 @@ def main(argv: list[str]) -> Exit:
     if args.import_base:
         import_base(settings)
         return Exit.OK
+    if settings.batch.nodes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise BadInput(
+            f"the study asks for {settings.batch.nodes} nodes, and this process was not started "
+            "by torchrun",
+            "Submit the job's script, or set resources.nodes to 1",
+        )
+    gpus = settings.batch.world // settings.batch.nodes
+    check_all(gpus, settings.train.checkpoint_dir, CHECKPOINT_BYTES)
     shards = setup(settings, argv)
     return fit(settings, shards) if shards else Exit.OK
 
@@ -86,7 +107,7 @@ def setup(settings: Settings, argv: list[str]) -> list[Shard]:
     before = None
     if record.exists():
         before = Position(**json.loads(record.read_text(encoding="utf-8")))
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
         check_data(settings, shards)
         identity = settings.identity() | {"data.tokens": sum(map(tokens_of, shards))}
         if before:
@@ -94,7 +115,10 @@ def setup(settings: Settings, argv: list[str]) -> list[Shard]:
         if before is None or before.step < steps:
             here = Position(0, 0, steps, identity)
             write_atomic(record, json.dumps(vars(here), indent=1) + "\n")
+            set_aside(record.parent)
             convert_base(settings, argv)
+    elif before is None or before.step < steps:
+        wait_for_base(settings.train.checkpoint_dir / "base")
     if before and before.step >= steps:
         print(f"{record.parent} is trained to step {before.step}; nothing to do")
         return []
@@ -131,6 +155,18 @@ def convert_base(settings: Settings, argv: list[str]) -> None:
         )
 
 
+def wait_for_base(path: Path, limit_s: float = 7200.0) -> None:
+    """Wait until the first process has imported the weights; torchrun ends the wait if it fails."""
+    end = time.monotonic() + limit_s
+    while not path.is_dir():
+        if time.monotonic() > end:
+            raise BadInput(
+                f"{path} has not come within {limit_s:g} s",
+                "See the log of the first process; do all nodes mount this directory?",
+            )
+        time.sleep(1)
+
+
 def import_base(settings: Settings) -> None:
     """Convert the Hugging Face weights into `<checkpoint-dir>/base`, whole or not at all."""
     from nemo.collections import llm
@@ -156,13 +192,20 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
     from megatron.core.optimizer import OptimizerConfig
     from nemo.collections import llm
     from nemo.collections.common.tokenizers.huggingface.auto_tokenizer import AutoTokenizer
+    from nemo.utils.app_state import AppState
 
     from training.nemo.parts import PlannedRate
 
-    if not hasattr(llm, "pretrain"):  # a missing modelopt takes it away with a mere log line
+    if not hasattr(llm, "pretrain"):
         raise BadInput(
-            "nemo.collections.llm has no pretrain", "pip install nvidia-modelopt==0.37.0"
+            "nemo.collections.llm has no pretrain, so its parts did not all import",
+            "See NeMo's warnings above; nvidia-modelopt==0.37.0 must import",
         )
+    newest = newest_whole(settings.train.checkpoint_dir)
+    # Else old checkpoints would not count among those to keep: a path given does not set it.
+    AppState().restore = newest is not None
+    if newest:
+        print(f"going on from {newest}")
     model, o, train = settings.model, settings.optimizer, settings.train
     tokenizer = AutoTokenizer(str(settings.tokenizer_path))
     blend = [text for shard in shards for text in (str(tokens_of(shard)), str(shard.prefix))]
@@ -202,7 +245,7 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
         save_top_k=train.keep_checkpoints,
         save_last=True,
         save_optim_on_train_end=True,
-        enable_version_counter=False,  # AutoResume looks for names that end in -last
+        enable_version_counter=False,
     )
     return {
         "model": llm.Gemma3Model(
@@ -219,14 +262,15 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
                 load_artifacts=False,  # the tokenizer is the study's, not the one imported
             ),
             resume_from_directory=str(train.checkpoint_dir),
-            resume_if_exists=True,
+            resume_from_path=str(newest) if newest else None,
+            resume_if_exists=newest is not None,
         ),
         "optim": optim,
     }
 
 
 def build_trainer(settings: Settings) -> Any:
-    """The trainer: data parallel over all GPUs of the node, one optimizer shared between them."""
+    """The trainer: data parallel over all GPUs, one optimizer shared between them."""
     import nemo.lightning as nl
     from lightning.pytorch.plugins.environments import LightningEnvironment
     from megatron.core.distributed import DistributedDataParallelConfig
@@ -248,8 +292,8 @@ def build_trainer(settings: Settings) -> Any:
         plugins.append(LightningEnvironment())
     return nl.Trainer(
         accelerator="gpu",
-        devices=settings.batch.world,
-        num_nodes=1,
+        devices=settings.batch.world // settings.batch.nodes,
+        num_nodes=settings.batch.nodes,
         max_steps=train.max_steps,
         val_check_interval=train.validate_every,
         limit_val_batches=train.validate_batches,
@@ -263,6 +307,7 @@ def build_trainer(settings: Settings) -> Any:
         strategy=nl.MegatronStrategy(
             tensor_model_parallel_size=1,
             pipeline_model_parallel_size=1,
+            sequence_parallel=False,
             ckpt_async_save=False,  # a checkpoint that is reported is on disk
             ddp=DistributedDataParallelConfig(
                 use_distributed_optimizer=True,

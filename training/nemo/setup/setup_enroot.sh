@@ -3,7 +3,7 @@
 #
 #   bash training/nemo/setup/setup_enroot.sh [--force]
 #
-# Settings, from the environment or .env:
+# Settings, from the environment:
 #   NEMO_IMAGE      image on nvcr.io           (nvidia/nemo:25.09, which holds NeMo 2.5 with
 #                                              megatron-core 0.14, what training/nemo is written for)
 #   CONTAINER_NAME  name of the container      (nemo_framework)
