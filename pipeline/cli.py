@@ -290,7 +290,7 @@ def plan(context: Context, as_json: bool) -> None:
 
     made = context.plan(reference=True)
     secret.refuse(made.jobs)
-    study_view.plan(made, as_json)
+    study_view.plan(made, as_json, context.root)
 
 
 @cli.command()

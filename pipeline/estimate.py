@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline import validate
-from pipeline.job import Job
+from pipeline.job import Job, seen
 from pipeline.plan import Plan
+from pipeline.shapes import count, shape_of
 from pipeline.study import Loaded
 from pipeline.yamlio import flatten
 
@@ -18,6 +22,9 @@ def figures(plan: Plan) -> dict[str, str]:
     found["one after the other"] = f"{_span(_sum(job.hours for job in plan.jobs))} h"
     found["stage after stage, GPU jobs one at a time"] = f"{_span(stage_after_stage(plan.jobs))} h"
     found["all side by side (critical path)"] = f"{_span(critical_path(plan.jobs))} h"
+    if (on := makespans(plan.jobs)) and any(job.hours[1] for job in plan.jobs):
+        times = ", ".join(f"{_span(hours)} h on {gpus}" for gpus, hours in on.items())
+        found["as many at once as GPUs allow"] = times
     trainings = [job for job in plan.jobs if job.kind == "train"]
     if trainings:
         before = _ancestors(plan.jobs, trainings)
@@ -81,6 +88,50 @@ def critical_path(jobs: Sequence[Job]) -> tuple[float, float]:
     )
 
 
+def makespans(jobs: Sequence[Job]) -> dict[int, tuple[float, float]]:
+    """GPUs -> hours (least, most) with so many: those of the largest job, twice and four times as
+    many. Empty where no job has a GPU."""
+    most = max((_gpus(job) for job in jobs), default=0)
+    return {
+        most * times: (_makespan(jobs, most * times, 0), _makespan(jobs, most * times, 1))
+        for times in (1, 2, 4)
+        if most
+    }
+
+
+def _makespan(jobs: Sequence[Job], gpus: int, end: int) -> float:
+    """Hours until the last job ends, where each starts as soon as those it needs have ended and
+    GPUs are free, in the plan's order; jobs without GPUs wait for no one else. An array counts as
+    one job."""
+    known = {job.name for job in jobs}
+    missing = {job.name: {u.job for u in job.upstream} & known for job in jobs}
+    after: dict[str, list[Job]] = {name: [] for name in known}
+    for job in jobs:
+        for name in missing[job.name]:
+            after[name].append(job)
+    place = {job.name: number for number, job in enumerate(jobs)}
+    ready = [job for job in jobs if not missing[job.name]]
+    running: list[tuple[float, int]] = []  # when a job ends, and which
+    now = 0.0
+    while ready or running:
+        for job in sorted(ready, key=lambda job: place[job.name]):
+            if _gpus(job) <= gpus:
+                gpus -= _gpus(job)
+                heapq.heappush(running, (now + job.hours[end], place[job.name]))
+                ready.remove(job)
+        now, number = heapq.heappop(running)
+        gpus += _gpus(jobs[number])
+        for job in after[jobs[number].name]:
+            missing[job.name].discard(jobs[number].name)
+            if not missing[job.name]:
+                ready.append(job)
+    return round(now, 2)
+
+
+def _gpus(job: Job) -> int:
+    return job.resources.gpus * job.resources.nodes
+
+
 def training(job: Job) -> dict[str, str]:
     """Batch, tokens and checkpoints of a training job.
 
@@ -102,6 +153,9 @@ def training(job: Job) -> dict[str, str]:
         f"log points {train['max_steps'] // train['log_every']}",
         "fp32 logits": f"{logits * 4 / 1e9:.2f} GB a GPU",
     }
+    if disk := written(job, None):
+        kept = train["keep_checkpoints"] + 1
+        found["disk of a training"] = f"{disk / 1e9:.3g} GB while it holds {kept} checkpoints"
     if job.hours[0]:
         low, high = (total / 3600 / h for h in (job.hours[1], job.hours[0]))
         found["speed that the hours ask for"] = f"{low:,.0f}-{high:,.0f} tokens/s over {ranks} GPUs"
@@ -111,7 +165,6 @@ def training(job: Job) -> dict[str, str]:
 # Bytes of text a token, the fewest that a vocabulary of some thousand entries gives.
 TEXT_BYTES_A_TOKEN = 3.5
 GROWTH = {"vanilla": 1.0, "stochastok": 1.1, "patok": 1.5}  # tokens, against vanilla
-PARAMETERS = {"google/gemma-3-1b-pt": 999_885_952, "google/gemma-3-1b-it": 999_885_952}
 # A parameter in a checkpoint: fp32 weights and Adam's two moments; NeMo keeps bf16 weights besides.
 CHECKPOINT_BYTES = {"hf": 12, "nemo": 14}
 EXPORT_BYTES = 4
@@ -152,14 +205,36 @@ def written(job: Job, corpus_bytes: int | None) -> int | None:
 
 
 def parameters(model: Mapping[str, Any]) -> int | None:
-    """How many a Gemma 3 has: embeddings (tied), attention, the gated MLP, norms."""
-    shape = model.get("config")
-    if model["init"] == "weights" or not shape:
-        return PARAMETERS.get(model["base"])
-    hidden, head = shape["hidden_size"], shape["head_dim"]
-    attention = 2 * hidden * head * (shape["heads"] + shape["kv_heads"])
-    layer = attention + 3 * hidden * shape["intermediate_size"] + 4 * hidden + 2 * head
-    return int(model["vocab_size"] * hidden + shape["layers"] * layer + hidden)
+    """How many a model has, by its section of the study; None where its shape is unknown."""
+    shape = shape_of({"model": model})
+    return shape.parameters if shape else None
+
+
+def corpus_tokens(job: Job, root: Path) -> int | None:
+    """Tokens that a training finds on disk, ends of documents with them; None before they are all
+    there. Of a host, what is known of it here."""
+    p = job.config["parameters"]
+    if job.kind != "train":
+        return count(p, "corpus.tokens")
+    prefix = seen(job, root, str(p["train"]["data_path"]))
+    merged = _tokens(prefix.with_name(prefix.name + ".json"))
+    if merged is not None:
+        return merged
+    parts = [
+        _tokens(prefix.with_name(f"{prefix.name}_{number:04d}.json"))
+        for number in range(1, p["corpus"]["chunks"] + 1)
+    ]
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _tokens(sidecar: Path) -> int | None:
+    """Tokens by the record that preprocess and merge write last."""
+    try:
+        record = json.loads(sidecar.read_bytes())
+    except (OSError, ValueError):
+        return None  # not there yet, or not whole: training says so when it comes to it
+    return count(record, "tokens_with_eod")
 
 
 def differing(study: Loaded) -> list[str]:

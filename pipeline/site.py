@@ -62,6 +62,21 @@ class Queue(msgspec.Struct, frozen=True):
         )
 
 
+class Gpu(msgspec.Struct, frozen=True):
+    """One GPU of the nodes that train: its name (a100-40, NVIDIA H100 80GB) and its memory."""
+
+    name: str
+    memory: str | int
+
+    def __post_init__(self) -> None:
+        validate.parse_size(self.memory)
+
+    @property
+    def bytes(self) -> int:
+        """Its memory as a number."""
+        return validate.parse_size(self.memory)
+
+
 class Site(msgspec.Struct, frozen=True):
     """Where jobs run."""
 
@@ -76,6 +91,7 @@ class Site(msgspec.Struct, frozen=True):
     throttle: int = 0
     slots: int = 0  # `local`: cores that tasks may use together, 0 for all of them
     charge_factor: float = 0.0
+    gpu: Gpu | None = None  # for what `plan` predicts; nothing is refused for it
     env_file: str = ".env"
     receipt_grace: int = 120  # seconds that a file system may take to show a node's receipt
     defaults: ResourceSpec = ResourceSpec()

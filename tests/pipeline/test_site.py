@@ -51,6 +51,7 @@ def test_an_example_shows_every_key(name):
     assert set(raw) == set(site.Site.__struct_fields__)
     assert set(raw["defaults"]) == set(study.ResourceSpec.__struct_fields__)
     assert set(raw["queues"]["gpu"]) == set(site.Queue.__struct_fields__)
+    assert set(raw["gpu"]) == set(site.Gpu.__struct_fields__)
     shown = {key for env in raw["environments"].values() for key in env}
     assert shown == set(site.Environment.__struct_fields__)
 
@@ -89,6 +90,9 @@ WRONG = [
     ("default-mem", {"defaults": {"mem": "lots"}}, "defaults: 'lots' is no size"),
     ("default-time", {"defaults": {"walltime": "48h"}}, "defaults: '48h' is no walltime"),
     ("default-key", {"defaults": {"ngpus": 8}}, "defaults.ngpus: unknown key"),
+    ("gpu-memory", {"gpu": {"name": "a100", "memory": "much"}}, "gpu: 'much' is no size"),
+    ("gpu-name", {"gpu": {"memory": "40GB"}}, "gpu.name: missing"),
+    ("gpu-key", {"gpu": {"name": "a", "memory": 1, "count": 8}}, "gpu.count: unknown key"),
     ("directives", {"directives": "-l x"}, "directives: expected `array`"),
     ("throttle", {"throttle": "many"}, "throttle: expected `int`"),
 ]
@@ -101,6 +105,13 @@ def test_a_bad_site_is_refused_under_its_path(tmp_path, changes, words):
     assert len(caught.value.problems) == 1, caught.value
     assert words in str(caught.value)
     assert "sites/mine.yaml: " in str(caught.value)
+
+
+def test_a_site_s_gpu(tmp_path):
+    assert load(tmp_path).gpu is None
+    found = load(tmp_path, {"gpu": {"name": "a100-40", "memory": "40GiB"}}).gpu
+    assert found is not None
+    assert (found.name, found.bytes) == ("a100-40", 40 * 2**30)
 
 
 def test_all_problems_of_a_site_come_together(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def outcome(path: Path, where: site.Site, profiles: Sequence[str] = (), sets: An
         assert len(str(error)) < 200_000
         return "refused"
     assert estimate.figures(made)
-    for view in (study_view.plan, study_view.check):
+    for view in (partial(study_view.plan, root=ROOT), study_view.check):
         for as_json in (True, False):
             with printed() as raw:
                 view(made, as_json)
