@@ -264,7 +264,7 @@ def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
 def test_logs_follow_a_running_task(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     project = Project(folder, site_yaml("local", folder), {})
-    project.control("sleep_make", "2")
+    project.control("sleep_make", "60")
     project.run("submit", "make")
     project.wait(lambda s: s["make"] == {"running": "1"})
     process = project.start("logs", "make", "-f")
@@ -272,7 +272,8 @@ def test_logs_follow_a_running_task(tmp_path: Path) -> None:
     assert "make 1 on" in process.stdout.readline()
     process.kill()
     process.communicate()
-    project.wait(lambda s: s["make"] == {"completed": "1"})
+    project.run("cancel", "make")
+    project.wait(lambda s: s["make"] == {"cancelled": "1"})
 
 
 @pytest.mark.parametrize("words", [["run"], ["status", "--watch"], ["logs", "make", "-f"]])

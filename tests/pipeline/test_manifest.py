@@ -87,7 +87,7 @@ def test_a_lock_that_nobody_gives_back_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "TIMEOUT_S", 0.1)
-    second = pytest.raises(StateError, match="held by `pipeline .*pid")
+    second = pytest.raises(StateError, match="held by `pipeline.*pid")
     with Store(tmp_path).locked(), second, Store(tmp_path).locked():
         raise AssertionError("two commands hold the lock")
 
