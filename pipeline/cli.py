@@ -783,6 +783,8 @@ def sync(context: Context, overwrite: bool, dry_run: bool, as_json: bool) -> Non
 
 def _bring_up_to_date(engine: Engine) -> None:
     """The project's copy on the site's host, before anything is queued there."""
+    if not engine.transport.host:
+        return
     from pipeline import sync as copying
 
     copy = copying.of(engine.plan, engine.transport, engine.root)

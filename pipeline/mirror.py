@@ -6,7 +6,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -140,16 +140,15 @@ class Mirror:
             ) from None
 
 
-def packed(files: Iterable[Path]) -> bytes:
-    """Files in a tar archive, named by their number, with the right to run them kept."""
+def packed(parts: Mapping[str, bytes], runnable: Collection[str] = ()) -> bytes:
+    """Contents in a tar archive by their names, some with the right to run them."""
     import tarfile
 
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for i, path in enumerate(files):
-            entry = tarfile.TarInfo(str(i))
-            content = path.read_bytes()
-            entry.size, entry.mode = len(content), 0o755 if os.access(path, os.X_OK) else 0o644
+        for name, content in parts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755 if name in runnable else 0o644
             archive.addfile(entry, io.BytesIO(content))
     return out.getvalue()
 

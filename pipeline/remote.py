@@ -80,7 +80,10 @@ class Remote:
             *(f'place "$T/in/{i}" {quoted(self.there(path))}' for i, path in enumerate(files)),
             *_steps([argv]),
         ]
-        answer = self.ask(lines, packed(files.values()))
+        numbered = {str(i): path for i, path in enumerate(files.values())}
+        contents = {name: path.read_bytes() for name, path in numbered.items()}
+        runnable = {name for name, path in numbered.items() if os.access(path, os.X_OK)}
+        answer = self.ask(lines, packed(contents, runnable))
         return self._answered(_results([argv], answer)[0])
 
     def _answered(self, result: Completed) -> Completed:

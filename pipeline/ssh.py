@@ -18,7 +18,7 @@ import shlex
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -64,13 +64,13 @@ class Host:
             raise ConfigError([f"host: {name!r} is no host name. Give it as for `ssh`"])
         self.name = name
 
-    def argv(self, *options: str, remote: Sequence[str] = ()) -> list[str]:
+    def argv(self, *remote: str) -> list[str]:
         """An ssh command that never asks anything."""
         return [
             *command(), "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
             "-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=15",
             "-o", "ServerAliveCountMax=3", "-o", "ForwardX11=no", "-o", "ClearAllForwardings=yes",
-            *self._sharing("auto", f"{KEPT_S}"), *options, "--", self.name, *remote,
+            *self._sharing("auto", f"{KEPT_S}"), "--", self.name, *remote,
         ]  # fmt: skip
 
     def exchange(self, script: str, data: bytes = b"", timeout: float = ANSWER_S) -> bytes:
@@ -119,7 +119,7 @@ class Host:
                 process.stdout.close()
 
     def _start(self, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-        argv = self.argv(remote=["exec bash -l -s"])
+        argv = self.argv("exec bash -l -s")
         try:
             # Errors go to a file: an old ssh that stays as control master would hold a pipe open.
             return subprocess.Popen(
@@ -148,11 +148,7 @@ class Host:
 
     def connected(self) -> bool:
         """Whether a control master is there."""
-        done = subprocess.run(
-            [*command(), *self._sharing("no"), "-O", "check", "--", self.name],
-            stdin=subprocess.DEVNULL, capture_output=True, check=False,
-        )  # fmt: skip
-        return done.returncode == 0
+        return self._told("check")
 
     def connect(self) -> None:
         """Opens a connection that stays; ssh asks for what it needs, on the terminal."""
@@ -170,8 +166,12 @@ class Host:
 
     def disconnect(self) -> bool:
         """Ends the connection that stays; False where there was none."""
+        return self._told("exit")
+
+    def _told(self, word: str) -> bool:
+        """Tells a control master something; False where there is none."""
         done = subprocess.run(
-            [*command(), *self._sharing("no"), "-O", "exit", "--", self.name],
+            [*command(), *self._sharing("no"), "-O", word, "--", self.name],
             stdin=subprocess.DEVNULL, capture_output=True, check=False,
         )  # fmt: skip
         return done.returncode == 0

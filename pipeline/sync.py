@@ -6,6 +6,7 @@ changed there since is not overwritten unless somebody says so.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -20,7 +21,7 @@ import msgspec
 
 from pipeline import yamlio
 from pipeline.errors import StateError
-from pipeline.mirror import Member
+from pipeline.mirror import Member, packed
 from pipeline.remote import Remote, quoted
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ class Sync:
 
     def unchanged(self) -> bool:
         """Whether everything here is as it was when it was last put; asks nobody."""
-        return _decoded(self._cache) == self._local()[0]
+        return _decoded(self._cache) == self._local[0]
 
     def compare(self) -> Comparison:
         """Looks at both sides, in one round trip. Raises StateError for a file with a secret."""
-        digests, left_out = self._local()
+        digests, left_out = self._local
         there, put, rsync = self._there(digests)
         changes = [Change(path, _action(path, digests, there, put)) for path in sorted(digests)]
         changes += [
@@ -132,6 +133,7 @@ class Sync:
 
     # --- here
 
+    @functools.cached_property
     def _local(self) -> tuple[dict[str, str], dict[str, str]]:
         """Path -> sha256 of what is sent; path -> why of what is not."""
         digests: dict[str, str] = {}
@@ -219,7 +221,7 @@ class Sync:
         }
         if not by_rsync:
             parts["files.tar"] = self._archive(send)
-        self.remote.ask([line for line in script if line], _tar(parts))
+        self.remote.ask([line for line in script if line], packed(parts))
 
     def _archive(self, paths: Sequence[str]) -> bytes:
         import tarfile
@@ -236,18 +238,6 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry
-
-
-def _tar(parts: Mapping[str, bytes]) -> bytes:
-    import tarfile
-
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, content in parts.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
 
 
 def _action(

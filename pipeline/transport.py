@@ -113,9 +113,7 @@ class Here:
         self, argv: Sequence[str], files: Mapping[str, Path], folders: Sequence[str], token: str,
         keep_fd: int | None = None,
     ) -> Completed:  # fmt: skip
-        for folder in folders:
-            Path(self.there(folder)).mkdir(parents=True, exist_ok=True)
-        return self.run(argv, keep_fd)
+        return self.run(argv, keep_fd)  # files and folders are where they were made
 
     def present(self, patterns: Patterns) -> dict[str, set[int]]:
         listings: dict[str, set[str]] = {}
