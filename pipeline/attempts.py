@@ -6,7 +6,7 @@ is called, the id after it. What a killed command left between the two is found 
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -257,7 +257,7 @@ def outcome(job: str, action: str, attempt: Attempt, links: int) -> Outcome:
 
 def new_token() -> str:
     """8 characters, a letter first: PBS's JSON turns what looks like a number into one."""
-    return "t" + secrets.token_hex(4)[1:]
+    return "t" + os.urandom(4).hex()[1:]
 
 
 def _dependencies(job: Job, report: Report) -> Iterator[str]:

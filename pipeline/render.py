@@ -7,7 +7,6 @@ docs/scripts.md. How to change it: docs/templates.md.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import re
 import shlex
@@ -85,6 +84,8 @@ def script_digest(job: Job, *, templates: Path | None = None) -> str:
     # Comments at the top, directives among them, end at the first line that does something.
     body = "\n".join(_after_comments(script.splitlines()))
     config = json.dumps(job.config, sort_keys=True, ensure_ascii=False, default=str)
+    import hashlib
+
     return hashlib.sha256(f"{config}\0{body}".encode("utf-8", "surrogateescape")).hexdigest()
 
 

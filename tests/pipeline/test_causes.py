@@ -91,6 +91,16 @@ def test_walltime_and_memory_are_written_as_a_study_writes_them(world: World) ->
     ]
 
 
+def test_a_patch_may_give_walltime_and_memory_themselves(world: World) -> None:
+    given = {
+        "stages.<stage>.resources.walltime": "03:00:00",
+        "stages.<stage>.resources.mem": "2GiB",
+    }
+    cause = Cause("n", "c", "a", log="x", patch={**given})
+    found = causes.changes(cause, world.plan.job("make"))
+    assert [change.after for change in found] == ["03:00:00", "2048MiB"]
+
+
 def test_a_project_adds_and_replaces_rows(tmp_path: Path) -> None:
     (tmp_path / "causes.yaml").write_text(
         "causes:\n"
@@ -117,6 +127,10 @@ def test_a_project_adds_and_replaces_rows(tmp_path: Path) -> None:
         ("causes: [{name: a, cause: b, log: x}]", "advice"),
         ("causes: [{name: a, cause: b, advice: c, log: x}, {name: a, cause: b, advice: c, log: y}]",
          "two rows are called 'a'"),
+        ("causes: [{name: a, cause: b, advice: c, log: x, patch: {s.resources.mem: much}}]",
+         "'much' is no size"),
+        ("causes: [{name: a, cause: b, advice: c, log: x, patch: {s.resources.walltime: long}}]",
+         "'long' is no walltime"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, says: str) -> None:
