@@ -87,11 +87,13 @@ class Attempts:
         number = max((a.attempt for a in entry.attempts), default=0) + 1
         whole = len(tasks) == job.tasks
         links = entry.chain() if link > 1 else []
+        digest = render.script_digest(job)
         text = render.render(
             job,
             attempt_tasks=None if whole else tasks,
             link=link or 1,
             before=chain.before(links, link),
+            digest=digest,
         )
         self.prepare(job)
         name = f"{job.script}{self.scheduler.extension}"
@@ -102,7 +104,7 @@ class Attempts:
             token=new_token(),
             tasks=to_ranges(tasks),
             script=f"attempts/{job.name}.{number}{self.scheduler.extension}",
-            digest=render.script_digest(job),
+            digest=digest,
             time=now(),
             patch=list(self.patches.get(job.name, ())),
             before=self._by_hand(job, entry),

@@ -57,18 +57,19 @@ def extension(scheduler: str) -> str:
 
 def render(
     job: Job, *, attempt_tasks: Sequence[int] | None = None, link: int = 1,
-    before: Sequence[str] = (), templates: Path | None = None,
+    before: Sequence[str] = (), templates: Path | None = None, digest: str = "",
 ) -> str:  # fmt: skip
     """The script of a job, or of an attempt over some of its tasks, or of a chain's link behind
     those whose ids are in `before`, the newest first.
 
     One task makes a plain script, several an array 1..k that looks its index up in a map.
-    Raises ConfigError for what no script can hold: a secret, a placeholder, a newline in a name.
+    `digest`: the job's `script_digest`, where the caller has it. Raises ConfigError for what no
+    script can hold: a secret, a placeholder, a newline in a name.
     """
     tasks = _checked_tasks(job, attempt_tasks)
-    _check(job)
     folder = templates or TEMPLATES
-    text = _fill(job, tasks, script_digest(job, templates=folder), folder, link, before)
+    digest = digest or script_digest(job, templates=folder)
+    text = _fill(job, tasks, digest, folder, link, before)
     _check_text(job, text)
     return text
 
