@@ -34,7 +34,13 @@ def row(name: str) -> Cause:
         (State.LOST, None, "", "lost"),
         (State.BLOCKED, 78, "", "upstream"),
         (State.FAILED, 1, "OSError: [Errno 122] Disk quota exceeded\n", "disk"),
-        (State.FAILED, 65, "error: seapile.jsonl: no such file\n", None),
+        (State.FAILED, 65, "error: seapile.jsonl: no such file\n", "input"),
+        (State.FAILED, 1, "FileNotFoundError: No such file or directory: 'a.pkl'\n", "data"),
+        (State.FAILED, 1, "_pickle.UnpicklingError: pickle data was truncated\n", "data"),
+        (State.FAILED, 127, "bash: nvidia-smi: command not found\n", "program"),
+        (State.FAILED, 1, "Watchdog caught collective operation timeout\n", "network"),
+        (State.FAILED, 1, "wandb: Network error (ConnectionError), entering loop.\n", "wandb"),
+        (State.FAILED, 3, "something else\n", None),
     ],
 )  # fmt: skip
 def test_the_first_row_that_fits(
