@@ -52,11 +52,6 @@ class Attempts:
         self.scheduler, self.transport = scheduler, transport
         self.patches = patches  # of the plan's jobs, for the attempts to remember
 
-    @property
-    def spool(self) -> str:
-        """Where the `local` scheduler keeps its jobs; others do not look at it."""
-        return self.transport.there(f"{self.plan.state_dir}/local")
-
     def submit(
         self, manifest: Manifest, job: Job, tasks: list[int], report: Report
     ) -> Iterator[Outcome]:
@@ -150,7 +145,6 @@ class Attempts:
             array=count if count > 1 else None,
             after=tuple(chain.before(entry.chain(), attempt.link)[:1])
             or tuple(_dependencies(job, report)),
-            spool=self.spool,
         )
         try:
             result = self.transport.launch(
@@ -206,7 +200,7 @@ class Attempts:
         return [name for name, attempt in waiting if attempt.id]
 
     def _find(self, giving_up: Sequence[str] = ()) -> dict[str, str]:
-        argvs = self.scheduler.find_argvs(self.spool)
+        argvs = self.scheduler.find_argvs()
         if giving_up:
             return self.scheduler.parse_find(self.transport.ask_after(argvs, giving_up))
         return self.scheduler.parse_find(self.transport.look(argvs))
