@@ -31,7 +31,7 @@ from training.hf.device import LossScale, autocast, pick_precision
 from training.hf.feeder import Feeder
 from training.hf.guards import Stop, catch_signals, tell_out_of_memory
 from training.hf.loss import LOSSES, resolve_loss
-from training.hf.model import build_model, build_optimizer
+from training.hf.model import build_model, build_optimizer, flops_per_token
 from training.hf.packing import Boundaries, Trainee, count_targets
 from training.hf.parallel import (
     World,
@@ -43,6 +43,7 @@ from training.hf.parallel import (
     spread,
 )
 from training.metrics import JsonlSink, Sink, Status, open_tensorboard, open_wandb
+from training.pace import Pace
 from training.resume import Position, refuse_other_run
 from training.settings import Settings, load_settings, parse_arguments
 from training.stopping import WATCH_ONLY, Best
@@ -68,7 +69,7 @@ class Run:
     status: Status
     progress: Progress
     stop: Stop
-    pace: record.Pace
+    pace: Pace
     sinks: list[Sink] = field(default_factory=list)
     step: int = 0
     halt: str = ""
@@ -150,7 +151,8 @@ def setup(settings: Settings, world: World, stop: Stop) -> Run | None:
             layer.compile()
     boundaries = Boundaries(settings.data, settings.eod)
     trainee = Trainee(model, LOSSES[how["loss_kind"]], boundaries).train()
-    pace = record.Pace(settings, world, model, precision)
+    flops = flops_per_token(model, settings.model.seq_length)
+    pace = Pace(settings, flops, device, world.size, precision)
     status.facts["parameters"] = sum(p.numel() for p in model.parameters())
     status.facts["peak_flops"] = {"per_second": pace.peak, "from": pace.source}
     trainee = spread(trainee, how["parallel"], precision, world)
