@@ -226,6 +226,21 @@ def test_a_signal_saves_and_stops(
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == {}
 
 
+def test_a_signal_in_the_last_step_stops_nothing(
+    world: tuple[Any, Trainer], tmp_path: Path
+) -> None:
+    callback, trainer = world
+
+    def act(step: int) -> None:
+        if step == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.fit(callback, act)
+    assert callback.stopped_by == "" and trainer.saved == [12]
+    assert (status(tmp_path)["state"], status(tmp_path)["step"]) == ("done", 12)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["step"] == 12
+
+
 @pytest.mark.parametrize(
     ("loss", "told"),
     [(float("nan"), "step 3: loss is nan. "), (99.0, "step 3: loss is 99, and it is bounded by")],

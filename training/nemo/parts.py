@@ -188,6 +188,8 @@ class RowsAndSignals(Callback):  # type: ignore[misc]
         step = trainer.global_step
         trainer.checkpoint_callback.save_last = False  # NeMo would write the same once more
         self._mark(step)
+        if step == trainer.max_steps:
+            self.stopped_by = ""  # a signal that came in the last step stopped nothing
         if self._sinks and not self.stopped_by:
             record = self.settings.train.checkpoint_dir / "run.json"
             facts = json.loads(record.read_text(encoding="utf-8")) | {"step": step}
