@@ -129,6 +129,22 @@ def check_node(gpus: int, directory: Path, needed: int = 0) -> None:
         )
 
 
+def check_torch(gpus: int) -> None:
+    """Raise Unfit unless torch can use as many GPUs: one built for CPUs would train without them.
+
+    Counting them makes no context on any.
+    """
+    import torch
+
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < gpus:
+        raise Unfit(
+            f"node {socket.gethostname()}: torch {torch.__version__} can use {seen} GPUs of {gpus}",
+            "Install a torch built for this node's CUDA driver, or set resources.gpus to 0 to "
+            "train without",
+        )
+
+
 def missing_ranks(store: Any, rank: int, world: int, wait_s: float) -> dict[int, str]:
     """Tell the store that this rank is here; the node of each rank that came within `wait_s`."""
     host = socket.gethostname()
@@ -219,6 +235,8 @@ def check_all(gpus: int, directory: Path, needed: int = 0) -> None:
     """
     if os.environ.get("LOCAL_RANK", "0") == "0":
         check_node(gpus, directory, needed)
+    if gpus:
+        check_torch(gpus)
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     if not gpus:

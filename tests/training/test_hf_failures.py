@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,28 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.training import children
 from training.contract import run_program
 from training.hf import run_cpt
-
-ROOT = Path(__file__).resolve().parents[2]
-# The limit is set once everything is imported; the third step then wants 4 GiB more than is there.
-STARVED = """
-import resource, sys
-import torch
-from training.contract import run_program
-from training.hf import run_cpt
-torch.set_num_threads(1)
-learn = run_cpt.learn
-def starved(run):
-    if run.step == 2:
-        pages = int(open("/proc/self/statm").read().split()[0])
-        most = pages * resource.getpagesize() + (64 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        run.trainee.loss = lambda h, w, t: (h @ w.T).repeat(4_000_000, 1).sum()
-    return learn(run)
-run_cpt.learn = starved
-sys.exit(run_program(run_cpt.main, sys.argv[1:]))
-"""
 
 
 def failed(config: Path, code: int, capsys: pytest.CaptureFixture[str]) -> str:
@@ -71,16 +49,9 @@ def test_a_model_that_no_memory_holds(
 
 
 def test_a_step_beyond_the_limit_of_memory(job: Callable[..., Path], tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", STARVED, "--config", str(job())],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 71, ended.stderr
-    assert "error: out of memory at micro-batch 2. Set batch.micro to 1" in ended.stderr
+    [ended] = children.train("--config", str(job()), prepare=children.run_out_of_memory)
+    assert ended.code == 71, ended.err
+    assert "error: out of memory at micro-batch 2. Set batch.micro to 1" in ended.err
     told = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (told["state"], told["step"]) == ("failed", 2)
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from training.contract import run_program
 from training.hf import run_cpt
+from training.hf.run import Run
 
 Rows = Callable[[Path, str], dict[int, float]]
 RULE = {"patience": 2, "min_delta": 0.05}
@@ -65,7 +66,7 @@ def test_it_stops_early_and_hands_over_the_best(
     other = job("again.yaml", optimizer=IDLE, train=PATIENT | {"checkpoint_dir": str(again)})
     learn = run_cpt.learn
 
-    def disturbed(run: run_cpt.Run) -> tuple[float, float]:
+    def disturbed(run: Run) -> tuple[float, float]:
         if run.step == 11:
             os.kill(os.getpid(), signal.SIGTERM)
         return learn(run)
@@ -163,7 +164,7 @@ def test_dropout_follows_from_the_step(
     model = shape | {"init": "weights", "base": str(base / "final")}
     learn = run_cpt.learn
 
-    def disturbed(run: run_cpt.Run) -> tuple[float, float]:
+    def disturbed(run: Run) -> tuple[float, float]:
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return learn(run)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from training.config import load_settings, parse_arguments
 from training.contract import ProgramError
 from training.metrics import Status
-from training.settings import load_settings, parse_arguments
 
 Rows = Callable[[Path, str], dict[int, float]]
 
