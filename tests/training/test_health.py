@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from training import health
 from training.contract import run_program
@@ -76,6 +77,8 @@ def test_all_that_is_wrong_with_a_node_is_told_with_its_name(
 ) -> None:
     node(tmp_path, monkeypatch, f"cat <<'END'\n{FIT}\nEND")
     there = str(tmp_path / "not" / "yet")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 9)
     assert run_program(health.main, ["--gpus", "8", "--directory", there]) == 0
     assert run_program(health.main, ["--gpus", "9", "--needed", str(10**18)]) == 65
     told = capsys.readouterr().err
@@ -89,6 +92,22 @@ def test_what_nvidia_smi_says_when_it_fails_is_passed_on(
     node(tmp_path, monkeypatch, "echo 'Failed to initialize NVML: Driver mismatch'; exit 18")
     assert run_program(health.main, ["--gpus", "1"]) == 65
     assert "cannot ask nvidia-smi: Failed to initialize NVML" in capsys.readouterr().err
+
+
+def test_a_torch_that_sees_no_gpu_is_told_before_it_trains_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node(tmp_path, monkeypatch, f"cat <<'END'\n{FIT}\nEND")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    health.check_all(8, tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 7)
+    with pytest.raises(health.Unfit, match=r"torch .* can use 7 GPUs of 8"):
+        health.check_all(8, tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(health.Unfit, match=r"torch .* can use 0 GPUs of 8"):
+        health.check_all(8, tmp_path)
+    health.check_all(0, tmp_path)
 
 
 def torchrun(*argv: str) -> subprocess.CompletedProcess[str]:

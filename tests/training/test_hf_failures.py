@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,38 @@ def test_a_step_beyond_the_limit_of_memory(job: Callable[..., Path], tmp_path: P
     assert "error: out of memory at micro-batch 2. Set batch.micro to 1" in ended.err
     told = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (told["state"], told["step"]) == ("failed", 2)
+
+
+def test_a_node_without_its_gpus(
+    job: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The study gives the job a GPU: nvidia-smi that is absent, that shows a bad one, and a torch
+    that was built without CUDA."""
+    config = job(gpus=1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "cannot ask nvidia-smi: " in failed(config, 65, capsys)
+    program = tmp_path / "nvidia-smi"
+    for errors, fact in ((3, "GPU 0 (GPU-1a) has 3 uncorrected ECC errors"), (0, "can use 0 GPUs")):
+        row = f"0, GPU-1a, NVIDIA A100-SXM4-40GB, 40960, 40326, {errors}"
+        program.write_text(f"#!/bin/sh\necho '{row}'\n")
+        program.chmod(0o755)
+        assert fact in failed(config, 65, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_no_checkpoint_fits_on(
+    job: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=20_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert f"free at {tmp_path / 'run'}, and a checkpoint takes " in failed(job(), 65, capsys)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_a_missing_shard(

@@ -19,6 +19,9 @@ from training.hf import run_cpt
 from training.hf.run import Run
 
 Rows = Callable[[Path, str], dict[int, float]]
+NAMES = ("loss", "learning_rate", "consumed_samples", "grad_norm", "tokens_per_second",
+         "data_wait", "memory_bytes", "mfu")  # fmt: skip
+ROW = {"step", "time", *(f"train/{name}" for name in NAMES)}
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +65,16 @@ def test_a_run_to_its_end(
     assert rows(run, "train/learning_rate")[2] == 0.05
     assert rows(run, "train/consumed_samples")[20] == 80
     assert all(norm > 0 for norm in rows(run, "train/grad_norm").values())
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [set(row) for row in map(json.loads, lines) if "train/loss" in row] == [ROW] * 20
+    assert all(0 <= share < 1 for share in rows(run, "train/data_wait").values())
+    assert all(share > 0 for share in rows(run, "train/mfu").values())
     done = status(run)
     assert (done["state"], done["step"], done["precision"]) == ("done", 20, "fp32")
     assert done["accumulation"] == 2 and done["val_loss"] > 0
+    assert (done["max_steps"], done["loss"], done["remaining_s"]) == (20, losses[20], 0)
+    assert done["tokens_per_second"] > 0
+    assert (done["compile"], done["gradient_sync"], done["parallel"]) == (False, "none", "none")
     assert sorted(p.name for p in run.glob("step_*")) == ["step_00000015", "step_00000020"]
     assert check_model(run / "final")["vocab_size"] == 64
     assert json.loads((tmp_path / "progress.json").read_text())["done"] == 20
