@@ -109,7 +109,8 @@ def check_node(gpus: int, directory: Path, needed: int = 0) -> None:
     context of ours would count as memory that is taken.
     """
     problems = []
-    if gpus:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpus and "MIG-" not in (named or ""):  # a slice of a GPU is on no list of this query
         try:
             text = subprocess.run(
                 ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"],
@@ -119,8 +120,8 @@ def check_node(gpus: int, directory: Path, needed: int = 0) -> None:
             said = (getattr(error, "stdout", None) or str(error)).strip().splitlines()
             problems.append(f"cannot ask nvidia-smi: {said[0] if said else 'it said nothing'}")
         else:
-            seen = visible(parse_gpus(text), os.environ.get("CUDA_VISIBLE_DEVICES"))
-            problems += gpu_problems(seen, gpus)
+            # Where more are to be seen than are wanted, torch takes the first ones.
+            problems += gpu_problems(visible(parse_gpus(text), named)[:gpus], gpus)
     problems += filter(None, [disk_problem(directory, needed)])
     if problems:
         raise Unfit(

@@ -6,10 +6,10 @@ child is a fork of it. What torchrun tells its processes by their environment, i
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +18,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from torch.distributed import TCPStore
+
 from training.contract import run_program
 
 LIMIT_S = 300.0
-LOADED = ["torch", "transformers", "transformers.masking_utils", "torch.distributed.fsdp",
-          "training.hf.run_cpt", "tests.training.children"]  # fmt: skip
+# What a run loads sooner or later; transformers puts off as much as it can.
+LOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint", "transformers",
+          "transformers.masking_utils", "transformers.models.auto.modeling_auto",
+          "transformers.models.gemma3.modeling_gemma3", "training.hf.run_cpt",
+          "tests.training.children"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,34 +40,28 @@ class Ended:
 
 
 def train(
-    *words: str, processes: int = 1, prepare: Callable[[], None] | None = None, **more: str
+    *words: str, processes: int = 1, prepare: Callable[[], None] | None = None
 ) -> list[Ended]:
     """Run the trainer in so many processes, each first calling `prepare`, and wait for all."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
+    names = {**os.environ, "OMP_NUM_THREADS": "1"}
+    store = None
+    if processes > 1:  # as torchrun's agent does, which outlives its processes, this one holds it
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+        names |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+        names |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
     with TemporaryDirectory() as folder:
         children = []
         for rank in range(processes):
-            names = {**os.environ, "OMP_NUM_THREADS": "1", **more}
-            if processes > 1:
+            if store:
                 names |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                names |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
-                port = children[0][1] if children else free_port()
-                names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            else:
-                port = 0
             log = Path(folder, str(rank))
-            child = context.Process(target=_body, args=(list(words), names, prepare, log))
+            child = context.Process(target=_body, args=(list(words), dict(names), prepare, log))
             child.start()
-            children.append((child, port, log))
-        return [_end(child, log) for child, _, log in children]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            children.append((child, log))
+        return [_end(child, log) for child, log in children]
 
 
 def _end(child: Any, log: Path) -> Ended:
@@ -82,6 +81,7 @@ def _body(
     for number, kind in ((1, ".out"), (2, ".err")):
         handle = os.open(log.with_suffix(kind), os.O_CREAT | os.O_WRONLY)
         os.dup2(handle, number)
+    faulthandler.dump_traceback_later(LIMIT_S - 10)  # where it hangs, for whoever reads the test
     import torch
 
     from training.hf import run_cpt
@@ -89,10 +89,7 @@ def _body(
     torch.set_num_threads(1)
     if prepare:
         prepare()
-    code = run_program(run_cpt.main, words)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    sys.exit(run_program(run_cpt.main, words))
 
 
 def signal_after(step: int, name: str, rank: int = 0) -> None:

@@ -86,6 +86,18 @@ def test_all_that_is_wrong_with_a_node_is_told_with_its_name(
     assert "and a checkpoint takes 1000000000.0 GB" in told
 
 
+def test_gpus_beyond_those_wanted_and_slices_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = FIT.replace("40326, 0", "9, 0").replace("9, 0", "40326, 0", 2)
+    node(tmp_path, monkeypatch, f"cat <<'END'\n{taken}\nEND")
+    health.check_node(2, tmp_path)
+    with pytest.raises(health.Unfit, match="GPU 2 .* has 9 MiB free of 40960"):
+        health.check_node(3, tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-8f6a5a3c")
+    health.check_node(1, tmp_path)
+
+
 def test_what_nvidia_smi_says_when_it_fails_is_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

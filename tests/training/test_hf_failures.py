@@ -28,6 +28,7 @@ def failed(config: Path, code: int, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_planted_nan(
     job: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Token ids cannot be NaN; the weights that a run begins with can."""
     assert run_program(run_cpt.main, ["--config", str(job())]) == 0
     base = tmp_path / "run" / "final"
     weights = load_file(base / "model.safetensors")
