@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,19 @@ from training.hf.parallel import World
 
 Rows = Callable[[Path, str], dict[int, float]]
 CPU = torch.device("cpu")
+# What dynamo asks of every tensor, and says to nobody but those who make warnings errors.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 HERE = World(0, 1, CPU)
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
+def fresh() -> Iterator[None]:
+    from torch._inductor import config as inductor
+
     torch.set_num_threads(1)
     torch._dynamo.reset()
+    with inductor.patch("compile_threads", 1):  # else a pool of processes stays behind
+        yield
 
 
 class Graphs:
@@ -47,7 +53,7 @@ class Graphs:
 def test_layers_share_their_graphs_whatever_the_documents(
     job: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, recompute: bool
 ) -> None:
-    shape = {"hidden_size": 8, "intermediate_size": 8, "layers": 12, "heads": 1, "kv_heads": 1}
+    shape = {"hidden_size": 8, "intermediate_size": 8, "layers": 6, "heads": 1, "kv_heads": 1}
     path = job(model={"config": shape | {"head_dim": 8, "sliding_window": 4}})
     settings = load_settings(parse_arguments(["--config", str(path)], "test"), 1)
     graphs = Graphs(monkeypatch)
@@ -57,7 +63,7 @@ def test_layers_share_their_graphs_whatever_the_documents(
         hf.recompute_layers(models[1])
     eager, compiled = (Trainee(m, plain, Boundaries(settings.data, 1)).train() for m in models)
     source = torch.Generator().manual_seed(1)
-    for ends in ([], [3], [0, 1, 9], [15], [], [2, 8], [7]):
+    for ends in ([], [3], [0, 1, 9], [], [15]):
         tokens = torch.randint(2, 64, (2, 17), generator=source)
         tokens[:, ends] = 1
         losses = [trainee(tokens) for trainee in (eager, compiled)]
@@ -101,9 +107,10 @@ def test_without_a_compiler_it_says_so_and_goes_on(
 ) -> None:
     from torch._inductor import config as inductor
 
-    monkeypatch.setattr(inductor.cpp, "cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    assert run_program(run_cpt.main, ["--config", str(job(train={"compile": True}))]) == 0
+    config = job(train={"compile": True})
+    with inductor.patch("cpp.cxx", (None, "no-such-compiler")):
+        assert run_program(run_cpt.main, ["--config", str(config)]) == 0
     err = capsys.readouterr().err
     assert "warning: process 0 cannot compile, so nothing is compiled: InvalidCxxCompiler" in err
     told = json.loads((tmp_path / "run" / "status.json").read_text())
