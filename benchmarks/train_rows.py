@@ -166,7 +166,7 @@ def measure_theirs(case: Row, settings: Any, folder: Path) -> Row:
 
     class Samples(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         def __len__(self) -> int:
-            return settings.batch.global_size * settings.train.max_steps
+            return int(settings.batch.global_size * settings.train.max_steps)
 
         def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
             ids = torch.from_numpy(stream.batch(index, 1, length + 1)[0][:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,7 +81,11 @@ def join() -> Iterator[World]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     yield World(rank, size, device)
-    dist.destroy_process_group()  # not after a failure, which the others may never come to meet
+    # Not after a failure, which the others may never come to meet. DDP must be gone by then: were
+    # it the last to let go of the group, it would wait, with Python's lock held, for gloo's thread,
+    # which may want that lock. On a busy machine some runs hung there, all their work done.
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def resolve_parallel(wanted: str, world: World) -> str:

@@ -24,12 +24,13 @@ from training.config import load_settings, parse_arguments
 from training.contract import Exit, ProgramError, mark_checkpoint, run_program
 from training.hf import checkpoint, record
 from training.hf.device import autocast
-from training.hf.guards import catch_signals, refuse_unfit, tell_out_of_memory
+from training.hf.guards import Stop, catch_signals, refuse_unfit, tell_out_of_memory
 from training.hf.layers import as_written
 from training.hf.packing import count_targets
-from training.hf.parallel import adding_up, clip_gradients, join
+from training.hf.parallel import World, adding_up, clip_gradients, join
 from training.hf.run import Run, setup
 from training.metrics import JsonlSink, Sink, open_tensorboard, open_wandb
+from training.settings import Settings
 
 
 def main(argv: list[str]) -> Exit:
@@ -38,23 +39,28 @@ def main(argv: list[str]) -> Exit:
     refuse_unfit(args)
     with join() as world, catch_signals() as stop:
         settings = world.together(lambda: load_settings(args, world.size))
+        return train(settings, world, stop)
+
+
+def train(settings: Settings, world: World, stop: Stop) -> Exit:
+    """Set up and fit. What holds the model ends here, before the processes part: see join."""
+    with tell_out_of_memory(settings):
+        run = setup(settings, world, stop)
+    if run is None:
+        return Exit.OK
+    try:
+        run.sinks = open_sinks(run) if world.first else []
+        run.status.write("running", step=run.step, consumed_samples=run.consumed)
         with tell_out_of_memory(settings):
-            run = setup(settings, world, stop)
-        if run is None:
-            return Exit.OK
-        try:
-            run.sinks = open_sinks(run) if world.first else []
-            run.status.write("running", step=run.step, consumed_samples=run.consumed)
-            with tell_out_of_memory(settings):
-                return fit(run)
-        except ProgramError as error:
-            state = "diverged" if error.code is Exit.DIVERGED else "failed"
-            run.status.write(state, step=run.step, reason=str(error))
-            raise
-        finally:
-            run.feeder.close()
-            for sink in run.sinks:
-                sink.close()
+            return fit(run)
+    except ProgramError as error:
+        state = "diverged" if error.code is Exit.DIVERGED else "failed"
+        run.status.write(state, step=run.step, reason=str(error))
+        raise
+    finally:
+        run.feeder.close()
+        for sink in run.sinks:
+            sink.close()
 
 
 def open_sinks(run: Run) -> list[Sink]:
