@@ -115,9 +115,9 @@ def construct(path: str) -> dict[str, Any]:
     import torch
     from torch.optim import AdamW
 
+    from training.config import load_settings, parse_arguments
     from training.data import open_shard, resolve_prefixes
     from training.nemo import run_cpt
-    from training.settings import load_settings, parse_arguments
 
     settings = load_settings(parse_arguments(["--config", path], "test"))
     prefixes = resolve_prefixes(settings.data.path, settings.data.chunks)

@@ -19,9 +19,10 @@ import pytest
 import torch
 
 from training import pace
+from training.config import load_settings, parse_arguments
 from training.contract import ProgramError
 from training.metrics import Sink, Status
-from training.settings import Settings, load_settings, parse_arguments
+from training.settings import Settings
 
 Rows = Callable[[Path, str], dict[int, float]]
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from training.config import load_settings, parse_arguments
 from training.contract import BadInput, ConfigLoader, ProgramError, run_program
 from training.nemo import run_cpt
-from training.settings import load_settings, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "studies" / "filipino-cpt.yaml"

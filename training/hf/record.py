@@ -19,7 +19,7 @@ from training.settings import Settings
 from training.stopping import WATCH_ONLY, Best
 
 if TYPE_CHECKING:
-    from training.hf.run_cpt import Run
+    from training.hf.run import Run
 
 
 class NoStatus(Status):
@@ -30,7 +30,7 @@ class NoStatus(Status):
         self.facts |= values
 
 
-def open_status(settings: Settings, world: World, how: dict[str, str]) -> Status:
+def open_status(settings: Settings, world: World, how: dict[str, Any]) -> Status:
     """status.json with the facts about a run that it holds from its first line on."""
     device, train = world.device, settings.train
     facts = {
@@ -41,7 +41,6 @@ def open_status(settings: Settings, world: World, how: dict[str, str]) -> Status
         "processes": world.size,
         **how,
         "activation_checkpointing": train.activation_checkpointing,
-        "compile": train.compile,
         "accumulation": settings.batch.accumulation,
         "tokens_per_step": settings.tokens_per_step,
         "config": str(settings.config_path),

@@ -24,6 +24,7 @@ from typing import Any
 if __package__ in (None, ""):  # started by path: its own folder must not shadow other modules
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from training.config import load_settings, parse_arguments
 from training.contract import BadInput, Exit, ProgramError, run_program, write_atomic
 from training.data import Shard, check_vocabulary, open_shard, resolve_prefixes, split_bounds
 from training.health import check_all
@@ -31,7 +32,7 @@ from training.metrics import Status, warn
 from training.nemo.checkpoints import newest_whole, set_aside
 from training.nemo.plan import CHECKPOINT_BYTES, check_supported, dry_run, resets, tokens_of
 from training.resume import Position, refuse_other_run
-from training.settings import Settings, load_settings, parse_arguments
+from training.settings import Settings
 
 PINS = {"nemo_toolkit": "2.5.3", "megatron-core": "0.14.0"}
 IMAGE = "nvcr.io/nvidia/nemo:25.09"  # holds this pair; the tag of training/nemo/setup too
