@@ -1,7 +1,6 @@
 """The comparison of planted accuracies: differences, marks, notes, files."""
 
 import json
-import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import yaml
 
 from evaluation.analyze import arms_in, guess_baseline, main, run_folder
 from evaluation.config import InputError
-from evaluation.plots import draw
 
 PARTS = {
     "pacute": ["affixation", "composition", "manipulation", "syllabification"],
@@ -60,8 +58,8 @@ def planted(arm: str, bits: float) -> dict[str, Any]:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An analyze job's configuration beside the results of three arms; plots are left out."""
-    monkeypatch.setattr("evaluation.analyze.draw", lambda *_: [])
+    """An analyze job's configuration beside the results of three arms; figures are left out."""
+    monkeypatch.setattr("evaluation.analyze.accuracies", lambda *_: [])
     results, arms = tmp_path / "results", {}
     for at, (arm, run) in enumerate(ARMS.items()):
         folder = results / f"gemma3-1b-{run}"
@@ -105,7 +103,8 @@ def test_differences_are_percentage_points(study: Path) -> None:
     }
     assert points == {"vanilla": 0, "stochastok": 4, "patok": 35}
     assert arms["patok"]["bits"]["bits_per_byte"]["over_baseline"] == pytest.approx(-0.2)
-    assert arms["patok"]["metrics"]["pacute.affixation"]["wilson95"] == [73.914, 84.955]
+    figures = arms["patok"]["metrics"]["pacute.affixation"]
+    assert (figures["interval95"], figures["by"]) == ([73.914, 84.955], "Wilson")
 
 
 def test_expectations_are_marked(study: Path) -> None:
@@ -124,15 +123,20 @@ def test_level_two_stands_beside_the_higher_ones(study: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_table_is_printed_and_written(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_is_written_and_its_tables_printed(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["--config", str(study)])
-    text = capsys.readouterr().out
-    assert text == (study.parent / "results/comparison.md").read_text()
-    assert "80.0 [73.9, 85.0] +35.0 pp" in text and "1.0500 -0.2000" in text
-    assert "vanilla (baseline)" in text and "morpheme decomposition" in text
-    table = [line for line in text.splitlines() if line.startswith("|")]
+    printed, results = capsys.readouterr().out, study.parent / "results"
+    text = (results / "comparison.md").read_text()
+    for words in ("80.0 [73.9, 85.0] +35.0 pp", "1.0500 -0.2000", "vanilla (baseline)"):
+        assert words in text and words in printed and words in (results / "report.html").read_text()
+    assert "morpheme decomposition" in text
+    assert f"report: {results / 'report.html'}" in printed
+    table = [line for line in printed.splitlines() if line.startswith("|")]
     first = table[: next(i for i, line in enumerate(table) if line.startswith("| arm"))]
     assert len({len(line) for line in first}) == 1
+    assert (results / "tables.tex").read_text().count("\\begin{tabular}") >= 3
 
 
 def test_the_demo_carries_its_caution(study: Path) -> None:
@@ -151,20 +155,6 @@ def test_different_held_out_texts_are_noted(study: Path) -> None:
     path.write_text(path.read_text().replace("0" * 64, "1" * 64))
     main(["--config", str(study)])
     assert any("not comparable" in note for note in comparison(study)["notes"])
-
-
-def test_plots_are_whole_pictures_and_the_same_each_time(study: Path) -> None:
-    main(["--config", str(study)])
-    files = draw(comparison(study), study.parent)
-    assert [path.name for path in files] == [
-        "comparison_levels.png", "comparison_levels.svg",
-        "comparison_bits_per_byte.png", "comparison_bits_per_byte.svg",
-    ]  # fmt: skip
-    before = [path.read_bytes() for path in files]
-    assert all(data.startswith(b"\x89PNG\r\n") for data in before[::2])
-    assert all(xml.etree.ElementTree.fromstring(data) is not None for data in before[1::2])
-    draw(comparison(study), study.parent)
-    assert before == [path.read_bytes() for path in files]
 
 
 def test_every_missing_arm_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

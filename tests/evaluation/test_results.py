@@ -1,38 +1,12 @@
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evaluation.config import InputError
-from evaluation.results import Cell, metric_names, read_arm, wilson
-
-
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    [
-        (8, 10, 0.4901625, 0.9433178),
-        (0, 10, 0.0, 0.2775328),
-        (10, 10, 0.7224672, 1.0),
-        (50, 200, 0.1950817, 0.3143410),
-    ],
-)
-def test_wilson_intervals(correct: int, n: int, low: float, high: float) -> None:
-    assert wilson(correct, n) == pytest.approx((low, high), abs=1e-6)
-
-
-@pytest.mark.parametrize(("correct", "n"), [(3, 17), (50, 200), (0, 5), (5, 5)])
-def test_both_ends_solve_wilsons_equation(correct: int, n: int) -> None:
-    for end in wilson(correct, n):
-        distance = 1.959963984540054 * math.sqrt(end * (1 - end) / n)
-        assert abs(correct / n - end) == pytest.approx(distance, abs=1e-9)
-
-
-def test_chance_inside_and_outside_the_interval() -> None:
-    assert Cell(200, 55, 0.25).at_chance
-    assert not Cell(200, 90, 0.25).at_chance
-    assert not Cell(200, 10, 0.25).at_chance
+from evaluation.results import metric_names, numbers, read_arm
+from tests.evaluation.planted import write_arm
 
 
 def metrics(**more: Any) -> dict[str, Any]:
@@ -67,3 +41,57 @@ def test_what_is_no_metrics_file_is_refused(content: str | None, tmp_path: Path)
         path.write_text(content)
     with pytest.raises(InputError, match=str(path)):
         read_arm(path, "patok")
+
+
+def test_languages_and_other_scorings_have_names_of_their_own(tmp_path: Path) -> None:
+    cell = {"n": 10, "correct": 4, "accuracy": 0.4, "chance": 0.25}
+    result = {
+        **cell, "by": {"affixation": cell}, "by_language": {"fil": cell},
+        "by_part_language": {"affixation@fil": cell},
+    }  # fmt: skip
+    values = {"arm": "a", "benchmarks": {"pacute": {"gen": result}},
+              "marginal": {"pacute": {"mcq": result}}}  # fmt: skip
+    (tmp_path / "metrics.json").write_text(json.dumps(values))
+    arm = read_arm(tmp_path / "metrics.json")
+    assert list(arm.cells) == [
+        "pacute.gen", "pacute.affixation.gen", "pacute.gen@fil", "pacute.affixation.gen@fil",
+        "pacute.marginal", "pacute.affixation.marginal", "pacute.marginal@fil",
+        "pacute.affixation.marginal@fil",
+    ]  # fmt: skip
+    assert metric_names([arm]) == [name for name in arm.cells if "@" not in name]
+
+
+def test_records_that_are_not_those_that_were_counted_are_refused(tmp_path: Path) -> None:
+    write_arm(tmp_path, "a", {}, questions=5)
+    arm = read_arm(tmp_path / "metrics.json")
+    assert arm.answers["pacute.affixation@fil"].correct.sum() == (
+        arm.cells["pacute.affixation@fil"].correct
+    )
+    path = tmp_path / "samples_pacute_mcq.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(InputError, match="of 40 right for pacute, the records beside it"):
+        read_arm(tmp_path / "metrics.json")
+
+
+def test_records_of_a_benchmark_that_was_not_evaluated_again_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    write_arm(tmp_path, "a", {}, questions=5)
+    path = tmp_path / "metrics.json"
+    values = json.loads(path.read_text())
+    del values["benchmarks"]["pacute"]
+    path.write_text(json.dumps(values))
+    assert not any(name.startswith("pacute") for name in read_arm(path).answers)
+
+
+def test_evaluated_checkpoints_are_found_by_their_steps(tmp_path: Path) -> None:
+    write_arm(tmp_path, "a", {}, questions=5)
+    for step in (2000, 10000):
+        write_arm(tmp_path / f"step_{step:08d}", "a", {}, questions=4, modes=("mcq",))
+    steps = read_arm(tmp_path / "metrics.json").checkpoints
+    assert list(steps) == [2000, 10000] and steps[2000]["pacute"].n == 32
+
+
+def test_numbers_of_any_file_are_named_by_their_places() -> None:
+    values = {"perplexity": {"C1": 25, "A1": 80.5}, "note": "x", "ok": True, "none": None}
+    assert numbers(values) == {"perplexity.C1": 25.0, "perplexity.A1": 80.5}
