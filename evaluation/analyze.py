@@ -39,7 +39,7 @@ def arms_of(config: Config, root: Path) -> list[Arm]:
     arms, faults = [], []
     for name, told in config.top("arms", dict).items():
         try:
-            arms.append(_arm(name, told, config, root))
+            arms.append(arm_of(name, told, config, root))
         except InputError as error:
             faults.append(str(error))
     if faults:
@@ -49,7 +49,7 @@ def arms_of(config: Config, root: Path) -> list[Arm]:
     return arms
 
 
-def _arm(name: str, told: dict[str, Any], config: Config, root: Path) -> Arm:
+def arm_of(name: str, told: dict[str, Any], config: Config, root: Path) -> Arm:
     """One arm: of this package's evaluation from its metrics.json, of a study with programs of its
     own from all the JSON files that it writes to the results, and the last of its metrics.jsonl."""
     aliases = tuple(str(told[key]) for key in ("run",) if told.get(key))
@@ -114,7 +114,7 @@ def report(config: Config, arms: list[Arm], folder: Path, baseline: str) -> int:
     comparison = compare(arms, Question(baseline, expectations, demo, seed))
     base = comparison["details"]["baseline"]
     runs, asked = read_runs(config, root), others.read_asked(config.top("report", dict, {}), root)
-    fair = fairness(runs, arms, base)
+    fair = fairness(runs, arms, base, asked.treatment)
     cost = account.cost(spent(config, root), runs, config.top("report.stages", list, []))
     crossed = others.matrices(arms, asked)
     with styled():

@@ -35,6 +35,7 @@ SITE_HELP = "Site: a name in sites/ or a file. Default: PIPELINE_SITE, else defa
 
 
 SCHEDULERS = ("pbs", "torque", "slurm", "local")
+NUMERIC = ("numpy", "matplotlib")  # of the evaluation programs that make reports
 DEPENDENCIES = ("jinja2", "msgspec", "rich", "yaml")
 
 
@@ -120,6 +121,12 @@ class Context:
             )  # fmt: skip
             return site.reference(self.root)
         return site.load(self.root, name)
+
+    def looking_site(self) -> Site:
+        """The site, or any where none is chosen: where results lie does not depend on its size."""
+        from pipeline import site
+
+        return site.reference(self.root) if self.chosen_site() == "local" else self.site()
 
     def plan(self, reference: bool = False, patch: Sequence[str] = ()) -> Plan:
         """The plan of the chosen study on the chosen site; --set stands over a remedy's patch."""
@@ -644,21 +651,18 @@ def inspect(context: Context, variants: tuple[str, ...], arguments: tuple[str, .
       pipeline inspect --morphology --tokenizer data/tokenizer
     """
     words = [word for job in _preprocessing(context, variants) for word in _dataset(context, job)]
-    sys.exit(_run_corpus("corpus.inspect", [*words, *arguments]))
+    needed = ("numpy", "tokenizers")
+    sys.exit(_run_program("corpus.inspect", [*words, *arguments], needed, "corpus"))
 
 
 def _preprocessing(context: Context, variants: tuple[str, ...]) -> list[Job]:
     """The jobs that write the named arms' data, in the order of the names."""
     if not variants:
         return []
-    from pipeline import plan, site, study
+    from pipeline import plan, study
 
-    # Where data lie does not depend on a machine's size: no site need be chosen.
-    local = context.chosen_site() == "local"
-    made = plan.make(
-        study.load(context.study_path, context.profiles, context.sets),
-        site.reference(context.root) if local else context.site(),
-    )
+    loaded = study.load(context.study_path, context.profiles, context.sets)
+    made = plan.make(loaded, context.looking_site())
     jobs = {job.arm: job for job in made.jobs if job.kind == "preprocess"}
     arms = [made.study.arm_id(name) for name in variants]
     if lacking := [arm for arm in arms if arm not in jobs]:
@@ -679,24 +683,91 @@ def _dataset(context: Context, job: Job) -> tuple[str, ...]:
     return str(prefix), "--tokenizer", str(tokenizer)
 
 
-def _run_corpus(module: str, arguments: list[str]) -> int:
-    """Run a program of `corpus` and return its exit code.
+def _run_program(
+    module: str, arguments: Sequence[str], needed: Sequence[str], extra: str, folder: str = ""
+) -> int:
+    """Run a program of another package, in `folder` or here, and return its exit code.
 
     A process of its own: this package starts at once and never needs numpy.
     """
     from importlib.util import find_spec
 
-    if lacking := [name for name in ("numpy", "tokenizers") if find_spec(name) is None]:
+    if lacking := [name for name in needed if find_spec(name) is None]:
         raise StateError(
             f"{sys.executable} has no {' and no '.join(lacking)}. "
-            "Run: pip install 'pipeline-studies[corpus]'"
+            f"Run: pip install 'pipeline-studies[{extra}]'"
         )
     import subprocess
 
     project = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (project, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}).returncode
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, cwd=folder or None).returncode
+
+
+@cli.command()
+@click.option("--output", default="", metavar="DIR", help="Where to; default: the results folder.")
+@run_options
+def report(context: Context, output: str) -> None:
+    """Write the report of a study's results: one HTML page, Markdown, LaTeX tables, figures.
+
+    Intervals, paired tests against the baseline, the study's expectations, what it cost, what
+    differed between the arms. docs/report.md explains every figure. Of a study with programs of its
+    own: its runs and their metrics, rows of a paper, gains, cross matrices.
+
+    \b
+    Example:
+      pipeline report --profile demo
+      pipeline report --study socratic-t5 --output /tmp/report
+    """
+    from pipeline import results, study
+
+    loaded = study.load(context.study_path, context.profiles, context.sets)
+    config = results.configuration(loaded, context.looking_site(), context.root)
+    path = results.write(context.root, loaded.directory("state"), "report", config)
+    words = ["--output", str(Path(output).absolute())] if output else []
+    arguments = ["--config", path, *words]
+    sys.exit(_run_program("evaluation.analyze", arguments, NUMERIC, "hf", str(context.root)))
+
+
+@cli.command()
+@click.argument("one", metavar="A", shell_complete=_complete("arm"))
+@click.argument("other", metavar="B", shell_complete=_complete("arm"))
+@JSON
+@run_options
+def compare(context: Context, one: str, other: str, as_json: bool) -> None:
+    """Compare two runs: in what they were made differently, and what came of it.
+
+    A and B are arms, or STUDY[@PROFILE+...]:ARM for a run of another study or profile. Exits 1
+    where the difference has no single cause: more than one parameter was changed, or other data or
+    another seed were used.
+
+    \b
+    Example:
+      pipeline compare vanilla patok
+      pipeline compare patok filipino-cpt@a100x8:patok --json
+    """
+    from pipeline import results
+
+    config = results.pair([_side(context, name) for name in (one, other)])
+    path = results.write(context.root, results.state_of(config), "compare", config)
+    arguments = ["--config", path, *(["--json"] if as_json else [])]
+    sys.exit(_run_program("evaluation.compare", arguments, NUMERIC, "hf", str(context.root)))
+
+
+def _side(context: Context, name: str) -> tuple[str, dict[str, Any]]:
+    """An arm and the configuration of its run, of `ARM` or `STUDY[@PROFILE+...]:ARM`."""
+    from pipeline import results, study
+
+    run, _, arm = name.rpartition(":")
+    if run:
+        named, _, profiles = run.partition("@")
+        chosen = tuple(filter(None, profiles.split("+")))
+        context = Context(named, context.site_name, chosen, context.sets)
+    loaded = study.load(context.study_path, context.profiles, context.sets)
+    config = results.configuration(loaded, context.looking_site(), context.root)
+    return loaded.arm_id(arm), config
 
 
 @cli.command()

@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
         ("corpus", "tokenizer", "model", "train", "benchmark", "evaluate"),
         env="hf",
     ),
-    "analyze": Kind(("python", "-m", "evaluation.analyze", *CONFIG), ("analyze",)),
+    # hf: its figures need what a `light` environment does not have
+    "analyze": Kind(("python", "-m", "evaluation.analyze", *CONFIG), ("analyze",), env="hf"),
     "command": Kind((), resumes=True),  # where its study says so, with `chain`
 }  # fmt: skip

@@ -79,6 +79,15 @@ def make(study: Loaded, site: Site) -> Plan:
     return Plan(study, site, tuple(jobs))
 
 
+def overview(study: Loaded, site: Site) -> dict[str, Any]:
+    """The configuration of a job that would look at all arms from the site's login node."""
+    own = msgspec.structs.replace(site, environments={"light": Environment()})
+    builder = _Builder(study, own, "report", Stage(kind="command"), "", [])
+    builder.gate = []
+    parameters = builder.resolver.value(study.parameters(""), "parameters")
+    return builder._config("report", parameters, 1, Resources(1, 0, 1, 0, 0))
+
+
 def _ordered(stages: Mapping[str, Stage]) -> list[str]:
     """The study's own order, but for stages that stand before one they need."""
     order: list[str] = []
@@ -385,17 +394,28 @@ class _Builder:
             # Only what compares arms is told of all of them.
             "arms": {} if self.arm else {arm: self._arm(arm) for arm in study.arms},
             "expectations": list(study.document.expectations),
+            **({} if self.arm else {"report": self._report()}),
             **({"gate": self.gate} if self.gate else {}),  # for the program that checks them
         }  # fmt: skip
 
+    def _report(self) -> dict[str, Any]:
+        """What a report says of the study itself, and what the study asks of it."""
+        document = self.study.document
+        told = {"title": document.title, "question": document.question}
+        asked = {k: v for k, v in msgspec.to_builtins(document.report).items() if v}
+        return {**told, "stages": list(self.study.stages), **asked}
+
     def _arm(self, arm: str) -> dict[str, Any]:
         study = self.study
-        names = {**self._names(), "arm": arm, "run": study.run_of(arm)}
+        names = {**self._names(), "arm": arm, "run": study.run_of(arm), "task": "*"}
         resolver = Resolver(study.parameters(arm), names)
+        stages = [stage for stage in study.stages.values() if arm in study.stage_arms(stage)]
+        outputs = [output for stage in stages for output in stage.outputs]
         return {
             "run": study.run_of(arm),
             "title": study.arms[arm].title,
             "parameters": resolver.value(study.parameters(arm), f"arms.{arm}.parameters"),
+            "outputs": [str(o) for o in resolver.value(outputs, f"arms.{arm}.outputs")],
         }
 
 

@@ -112,6 +112,17 @@ class Profile(msgspec.Struct, frozen=True):
     arms: dict[str, Any] = {}
 
 
+class Report(msgspec.Struct, frozen=True):
+    """What the report shows beside the benchmarks; docs/report.md."""
+
+    baseline: str = ""
+    metrics: tuple[str, ...] = ()
+    lower: tuple[str, ...] = ()
+    external: str | dict[str, dict[str, float | None]] = {}  # rows of a paper, or a file of them
+    matrices: tuple[str, ...] = ()
+    treatment: tuple[str, ...] = ()  # the parameters or sections that the arms are to differ in
+
+
 class Study(msgspec.Struct, frozen=True):
     """A study with its overlays applied. `overlay` holds what profiles and `--set` changed."""
 
@@ -132,6 +143,7 @@ class Study(msgspec.Struct, frozen=True):
     decisions: tuple[dict[str, Any], ...] = ()
     revisions: dict[str, Any] = {}
     budget: dict[str, Any] = {}
+    report: Report = Report()
 
 
 class Loaded(msgspec.Struct, frozen=True):

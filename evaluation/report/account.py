@@ -27,7 +27,7 @@ def consequences(found: dict[str, Any]) -> Table | None:
         if any(value is not None for value in values):
             rows.append([name, *("-" if v is None else shape.format(v) for v in values)])
     return Table(
-        "budget", "What each arm read: it follows from its tokenisation", ["", *arms], rows
+        "budget", "What each arm read: it follows from how its text is cut", ["", *arms], rows
     ) if rows else None  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def provenance(config: Config, runs: list[Run], arms: list[Arm], root: Path) -> 
             if arm.made.get(key):
                 rows.append([f"{arm.id}: {name}", str(arm.made[key])])
     rows += _configurations(root / config.top("paths.state", str, "jobs"))
-    return Table("provenance", "Where the numbers come from", ["", ""], rows, 2)
+    return Table("provenance", "Where the numbers come from", ["what", "value"], rows, 2)
 
 
 def _configurations(state: Path) -> list[list[str]]:

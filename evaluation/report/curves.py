@@ -32,14 +32,14 @@ def _held(name: str) -> bool:
 KINDS: dict[str, tuple[str, str, Callable[[str], bool]]] = {
     "loss": (
         "loss, nats a token",
-        "Training loss, nats a token of the arm's own tokens: not comparable between "
-        "tokenisations.",
+        "Training loss, nats a token of the arm's own tokens: comparable only between arms that "
+        "cut text alike.",
         lambda name: _loss(name) and not _held(name),
     ),
     "validation": (
         "loss, nats a token",
         "Loss on held-out documents, nats a token of the arm's own tokens; bits per byte compare "
-        "arms.",
+        "arms that cut text differently.",
         lambda name: _loss(name) and _held(name),
     ),
     "learning_rate": (

@@ -1,13 +1,14 @@
-"""In what the arms differ beyond the tokenisation and what follows from it: must be nothing."""
+"""What differs between arms beyond what the study compares and what follows: must be nothing."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from evaluation.files import text_digest
 from evaluation.report.runs import Run
 from evaluation.results import Arm
 
-TREATMENT = "variant"  # the section of the parameters that the arms are meant to differ in
+TREATMENT = ("variant",)  # what arms are meant to differ in where a study does not say
 OF_LENGTH = ("updates", "samples")  # these follow from the tokenisation where text is held equal
 
 
@@ -57,9 +58,10 @@ def names_of(run: Run) -> dict[str, str]:
     return {run.arm: "<arm>", run.run: "<arm>"}
 
 
-def treatment(key: str) -> bool:
-    """Whether the arms are meant to differ in a parameter."""
-    return key.split(".")[0] == TREATMENT
+def treatment_of(key: str, treatment: Sequence[str]) -> str:
+    """Which of the parameters or sections that the arms are meant to differ in holds a key; empty
+    where none does."""
+    return next((one for one in treatment if key == one or key.startswith(f"{one}.")), "")
 
 
 def properties(run: Run, arm: Arm | None) -> dict[str, Any]:
@@ -110,13 +112,16 @@ def _short(digest: Any) -> str | None:
     return str(digest)[:12] if digest else None
 
 
-def fairness(runs: list[Run], arms: list[Arm], baseline: str) -> dict[str, Any]:
+def fairness(
+    runs: list[Run], arms: list[Arm], baseline: str, treatment: Sequence[str] = TREATMENT
+) -> dict[str, Any]:
     """`differing`: what differs and should not, in words, which must be empty; `meant`: the
-    parameters of the tokenisation; `equal`: what the arms have the same of, tokens or text, as far
-    as it was to be (`budget`); `properties` and `consequences` by arm."""
+    parameters that are compared (`treatment` names them or their sections); `equal`: what the arms
+    read the same of, tokens or text, and `budget`, what they were to read the same of;
+    `properties` and `consequences` by arm."""
     results = {arm.id: arm for arm in arms}
     base = next((run for run in runs if run.arm == baseline), runs[0]) if runs else None
-    budget = str((base.parameters.get("train") or {}).get("budget", "tokens")) if base else ""
+    budget = budget_of(base) if base else ""
     found: dict[str, Any] = {
         "differing": [], "meant": [], "budget": budget,
         "properties": {run.arm: properties(run, results.get(run.arm)) for run in runs},
@@ -124,7 +129,7 @@ def fairness(runs: list[Run], arms: list[Arm], baseline: str) -> dict[str, Any]:
     }  # fmt: skip
     for run in runs:
         if base is not None and run is not base:
-            differing, meant = _against(run, base, found["properties"], budget)
+            differing, meant = _against(run, base, found["properties"], treatment)
             found["differing"] += differing
             found["meant"] = list(dict.fromkeys([*found["meant"], *meant]))
     found["equal"] = _equal(runs)
@@ -136,22 +141,27 @@ def fairness(runs: list[Run], arms: list[Arm], baseline: str) -> dict[str, Any]:
 
 
 def _against(
-    run: Run, base: Run, known: dict[str, dict[str, Any]], budget: str
+    run: Run, base: Run, known: dict[str, dict[str, Any]], treatment: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """What differs between an arm and the baseline and should not, and what is meant to."""
     differing, meant = [], []
     mine, theirs = (run.parameters, names_of(run)), (base.parameters, names_of(base))
     for key, (own, other) in changed(mine, theirs).items():
-        if treatment(key):
+        if treatment_of(key, treatment):
             meant.append(key)
         else:
             differing.append(f"{key}: {run.arm} {own!r}, {base.arm} {other!r}")
     for name, own in known[run.arm].items():
         other = known[base.arm][name]
-        follows = budget == "text" and name in OF_LENGTH
+        follows = budget_of(base) == "text" and name in OF_LENGTH
         if own is not None and other is not None and own != other and not follows:
             differing.append(f"{name}: {run.arm} {own}, {base.arm} {other}")
     return differing, meant
+
+
+def budget_of(run: Run) -> str:
+    """What the study holds equal between its arms: tokens or text."""
+    return str((run.parameters.get("train") or {}).get("budget", "tokens"))
 
 
 def _equal(runs: list[Run]) -> str:

@@ -2,7 +2,8 @@
 
 A study asks for them under `report`: `metrics` (which, in this order), `lower` (those, by the start
 of their names, of which less is better), `external` (row -> metric -> value, or a YAML or CSV file
-of that), `matrices` (the start of names: of `perplexity`, the columns are perplexity.A1, ...).
+of that), `matrices` (the start of names: of `perplexity`, the columns are perplexity.A1, ...),
+`treatment` (the parameters or sections that its arms are meant to differ in).
 """
 
 import csv
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from evaluation.config import InputError
+from evaluation.report.fairness import TREATMENT
 from evaluation.report.tables import Table
 from evaluation.results import Arm
 
@@ -22,12 +24,14 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a study's `report` asks for, external rows read."""
+    """What a study's `report` asks for, external rows read. `treatment`: the parameters, or
+    sections of them, that its arms are meant to differ in."""
 
     metrics: tuple[str, ...] = ()
     lower: tuple[str, ...] = ()
     external: dict[str, Row] = field(default_factory=dict)
     matrices: tuple[str, ...] = ()
+    treatment: tuple[str, ...] = TREATMENT
 
     def less_is_better(self, metric: str) -> bool:
         """Whether a metric is one of `lower`, or below one in its dotted name."""
@@ -50,9 +54,12 @@ def read_asked(report: dict[str, Any], root: Path) -> Asked:
         raise InputError(
             f"report.external is not row -> metric -> number ({error})", "Correct the study"
         ) from error
-    lists = (tuple(str(v) for v in report.get(k) or ()) for k in ("metrics", "lower", "matrices"))
-    metrics, lower, matrices = lists
-    return Asked(metrics, lower, rows, matrices)
+    def words(key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        return tuple(str(word) for word in report.get(key) or default)
+
+    return Asked(
+        words("metrics"), words("lower"), rows, words("matrices"), words("treatment", TREATMENT)
+    )
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -122,33 +129,28 @@ def _mark(value: float | None, best: float | None) -> str:
 
 
 def gains(arms: Sequence[Arm], baseline: str, asked: Asked) -> Table | None:
-    """Each arm's metrics against the baseline and against the best external row, absolute and
-    relative; better is positive in the relative column. None without anything to compare with."""
-    rows = []
+    """Each arm's metrics against the baseline and against each external row, absolute and relative.
+    None without anything to compare with."""
     own = {arm.id: everything(arm) for arm in arms}
-    for name in asked.metrics or tuple(dict.fromkeys(n for a in arms for n in a.values)):
-        outside = {row: v[name] for row, v in asked.external.items() if name in v}
-        pick = min if asked.less_is_better(name) else max
-        best = pick(outside, key=lambda row: outside[row]) if outside else ""
-        for arm, values in own.items():
-            if name not in values:
-                continue
-            against = [("baseline " + baseline, own[baseline].get(name))] if arm != baseline else []
-            against += [(f"{best} (external)", outside[best])] if best else []
-            rows += [
-                [arm, name, f"{values[name]:.4g}", row, f"{other:.4g}",
-                 *_gain(values[name], other, asked.less_is_better(name))]
-                for row, other in against if other is not None
-            ]  # fmt: skip
-    head = ["run", "metric", "value", "against", "its value", "difference", "relative gain"]
+    others = {f"baseline {baseline}": own[baseline]}
+    others |= {f"{name} (external)": values for name, values in asked.external.items()}
+    rows = [
+        [arm, name, other, f"{values[name]:.4g}", f"{theirs[name]:.4g}",
+         *_gain(values[name], theirs[name], asked.less_is_better(name))]
+        for name in asked.metrics or tuple(dict.fromkeys(n for a in arms for n in a.values))
+        for arm, values in own.items()
+        for other, theirs in others.items()
+        if name in values and name in theirs and theirs is not values
+    ]  # fmt: skip
+    head = ["run", "metric", "against", "value", "its value", "difference", "relative gain"]
     note = "Relative gain: difference over the other's value; positive is better."
-    return Table("gains", "Gains", head, rows, 2, note) if rows else None
+    return Table("gains", "Gains", head, rows, 3, note) if rows else None
 
 
 def _gain(value: float, other: float, lower: bool) -> tuple[str, str]:
     change = value - other
-    relative = f"{100 * (-change if lower else change) / abs(other):+.1f} %" if other else "-"
-    return f"{change:+.4g}", relative
+    gain = 100 * (-change if lower else change) / abs(other) if other else None
+    return f"{change:+.4g}", "-" if gain is None else f"{round(gain, 1) + 0.0:+.1f} %"
 
 
 @dataclass(frozen=True, slots=True)

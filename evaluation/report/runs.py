@@ -63,9 +63,12 @@ def _deep(values: dict[str, Any], path: str) -> Any:
 
 def read_runs(config: Config, root: Path) -> list[Run]:
     """The runs of all the arms that a configuration names; what is not there stays empty."""
+    arms = config.top("arms", dict, {})
     recorded = _trained(root / config.top("paths.state", str, "jobs"))
+    if not set(arms) <= set(recorded):
+        recorded = {}  # some were trained elsewhere: paths would differ for that alone
     found = []
-    for arm, told in config.top("arms", dict, {}).items():
+    for arm, told in arms.items():
         parameters = recorded.get(arm, told.get("parameters") or {})
         folder = training_folder(root, told)
         manifest = _object(folder / "final" / "manifest.json") if folder else {}

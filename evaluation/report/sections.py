@@ -145,12 +145,14 @@ def _fairness(found: dict[str, Any]) -> list[str]:
     if found["meant"]:
         lines.append(f"The arms are meant to differ in: {', '.join(found['meant'])}.")
     if found["differing"]:
-        lines.append("Differences beyond the tokenisation, which make the comparison unfair:")
+        lines.append(
+            "Differences beyond what the study compares, which make the comparison unfair:"
+        )
         lines += found["differing"]
     elif found["properties"]:
         lines.append(
-            "Nothing that is known differs between the arms beyond the tokenisation and what "
-            "follows from it."
+            "Nothing that is known differs between the arms beyond what the study compares and "
+            "what follows from it."
         )
     if found["equal"]:
         lines.append(f"Held equal between the arms: {found['equal']}.")

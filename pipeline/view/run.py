@@ -130,7 +130,7 @@ def ending(engine: Engine, report: Report) -> None:
 
 
 def comparison(folder: Path, out: Console) -> None:
-    """The table that analysis left: metrics down, arms across; all of it is in comparison.md."""
+    """The table that analysis left: metrics down, arms across; all of it is in report.html."""
     path = folder / "comparison.json"
     try:
         found = json.loads(path.read_bytes())
@@ -149,7 +149,7 @@ def comparison(folder: Path, out: Console) -> None:
     out.print(table)
     for note in found.get("notes", []):
         out.print(f"  {note}", style="dim")
-    out.print(f"\ncomparison: {_shown(path.with_suffix('.md'))}")
+    out.print(f"\nreport: {_shown(folder / 'report.html')}")
 
 
 def _shown(path: Path) -> str:
