@@ -80,12 +80,16 @@ def make(study: Loaded, site: Site) -> Plan:
 
 
 def overview(study: Loaded, site: Site) -> dict[str, Any]:
-    """The configuration of a job that would look at all arms from the site's login node."""
+    """The configuration of a job that would look at all arms from the site's login node; a study
+    without arms is one run, by its own name."""
     own = msgspec.structs.replace(site, environments={"light": Environment()})
     builder = _Builder(study, own, "report", Stage(kind="command"), "", [])
     builder.gate = []
     parameters = builder.resolver.value(study.parameters(""), "parameters")
-    return builder._config("report", parameters, 1, Resources(1, 0, 1, 0, 0))
+    config = builder._config("report", parameters, 1, Resources(1, 0, 1, 0, 0))
+    if not study.arms:
+        config["arms"] = {study.name: builder._whole(parameters)}
+    return config
 
 
 def _ordered(stages: Mapping[str, Stage]) -> list[str]:
@@ -409,14 +413,26 @@ class _Builder:
         study = self.study
         names = {**self._names(), "arm": arm, "run": study.run_of(arm), "task": "*"}
         resolver = Resolver(study.parameters(arm), names)
-        stages = [stage for stage in study.stages.values() if arm in study.stage_arms(stage)]
-        outputs = [output for stage in stages for output in stage.outputs]
         return {
             "run": study.run_of(arm),
             "title": study.arms[arm].title,
             "parameters": resolver.value(study.parameters(arm), f"arms.{arm}.parameters"),
-            "outputs": [str(o) for o in resolver.value(outputs, f"arms.{arm}.outputs")],
+            "outputs": self._outputs(arm, resolver),
         }
+
+    def _whole(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """A study without arms in the form of one."""
+        study = self.study
+        resolver = Resolver(study.parameters(""), {**self._names(), "task": "*"})
+        title, outputs = study.document.title, self._outputs("", resolver)
+        return {"run": study.name, "title": title, "parameters": parameters, "outputs": outputs}
+
+    def _outputs(self, arm: str, resolver: Resolver) -> list[str]:
+        """What the jobs of an arm, or those of no arm, write."""
+        study = self.study
+        stages = [stage for stage in study.stages.values() if arm in study.stage_arms(stage)]
+        outputs = [output for stage in stages for output in stage.outputs]
+        return [str(output) for output in resolver.value(outputs, f"arms.{arm}.outputs")]
 
 
 def _upstream_of(job: Job) -> Upstream:

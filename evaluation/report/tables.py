@@ -1,5 +1,6 @@
 """A table as Markdown, which also reads as plain text on a terminal, and as LaTeX."""
 
+import re
 from dataclasses import dataclass
 
 LATEX = {
@@ -8,6 +9,7 @@ LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "×": r"$\times$", "–": "--", "−": "$-$",
 }  # fmt: skip
+NEGATIVE = re.compile(r"(?<!\w)-(?=\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,7 @@ def latex(table: Table) -> str:
 
 def escaped(text: str) -> str:
     """A text that LaTeX prints as it is; a minus before a figure becomes a true one."""
-    out = "".join(LATEX.get(letter, letter) for letter in text)
-    words = [f"$-${word[1:]}" if _negative(word) else word for word in out.split(" ")]
-    return " ".join(words)
-
-
-def _negative(word: str) -> bool:
-    return len(word) > 1 and word[0] == "-" and word[1].isdigit()
+    return NEGATIVE.sub("$-$", "".join(LATEX.get(letter, letter) for letter in text))
 
 
 def latex_file(tables: list[Table]) -> str:
