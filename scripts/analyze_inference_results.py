@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare all <results-dir>/*/metrics.json: a table on stdout, comparison.{json,md} and plots.
+"""Report on all <results-dir>/*/metrics.json: report.html, comparison.md, tables.tex, figures.
 
 With --config the arms, the baseline and the expectations come from a study's job instead.
 """
