@@ -147,7 +147,8 @@ def training(job: Job) -> dict[str, str]:
         "gradient accumulation": f"{batch['global'] // (batch['micro'] * ranks)} "
         f"= {batch['global']} / ({batch['micro']} x {ranks})",
         "tokens a step": f"{per_step:,}",
-        "tokens in all": f"{total:,} an arm",
+        "tokens in all": f"{total:,} an arm"
+        + (", others than the reference by their tokens" if train.get("budget") == "text" else ""),
         "checkpoints": f"{train['max_steps'] // train['checkpoint_every']}, "
         f"validations {train['max_steps'] // train['validate_every']}, "
         f"log points {train['max_steps'] // train['log_every']}",

@@ -148,6 +148,9 @@ class Train(Section, frozen=True):
     compile: bool = False
     tensor_parallel: Positive = 1
     pipeline_parallel: Positive = 1
+    # What is held equal between the arms; of `text` max_steps counts the reference's tokens.
+    budget: Literal["tokens", "text"] = "tokens"
+    reference_data: str = ""
 
     def __post_init__(self) -> None:
         if self.checkpoint_every % self.validate_every:
@@ -159,6 +162,11 @@ class Train(Section, frozen=True):
             raise ValueError(
                 f"split {list(self.split)} leaves nothing to train on or to validate on. "
                 "Give both a share"
+            )
+        if self.budget == "text" and not self.reference_data:
+            raise ValueError(
+                "budget is text, so max_steps counts the tokens of reference_data, which is "
+                "missing. Name an arm's data"
             )
         if self.tensor_parallel * self.pipeline_parallel != 1:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from training import budget
 from training.contract import Section, find_config, load_config
 from training.schedule import SHAPES
 from training.settings import Batch, Data, EarlyStopping, Model, Optimizer, Settings, Train, Wandb
@@ -47,6 +48,7 @@ def load_settings(args: argparse.Namespace, world: int | None = None) -> Setting
     """
     config = load_config(find_config(args.config, args.checkpoint_dir))
     _override(config, args)
+    budget.apply(config)
     if world is None:
         world = config.positive("resources.nodes", 1) * config.positive("resources.gpus")
     settings = read_settings(config, world)

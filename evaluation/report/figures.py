@@ -299,7 +299,7 @@ def bits(details: dict[str, Any]) -> Figure | None:
 
     words = "; ".join(f"{n}: {arms[n]['bits']['bits_per_byte']['value']:.4f}" for n in names)
     caption = (
-        "Bits a byte of held-out text. Of an arm's own tokens it is an upper bound; unigram is what "
-        "ignoring context gives."
+        "Bits a byte of held-out text. Of an arm's own tokens it is an upper bound; unigram is "
+        "what ignoring context gives."
     )
     return draw("bits_per_byte", caption, words, 3.2, paint)

@@ -27,6 +27,12 @@ def built(section, **changes):
     return validate.build(kind, raw, f"parameters.{section}", problems), problems
 
 
+def test_equal_text_needs_to_know_whose_tokens_count():
+    found, problems = built("train", budget="text", reference_data="")
+    assert found is None and "budget is text" in problems[0]
+    assert built("train", budget="text")[1] == []
+
+
 @pytest.mark.parametrize("section", list(sections.SECTIONS))
 def test_the_plan_s_own_values_are_taken(section):
     assert built(section)[1] == []
@@ -79,6 +85,7 @@ WRONG = {
         ("split", [0, 1, 1]), ("split", [99, 0, 1]), ("split", [98, 1, -1]), ("split", "98,1,1"),
         ("keep_checkpoints", 0), ("tensor_parallel", 2), ("pipeline_parallel", 2),
         ("tensor_parallel", 0), ("validate_batches", 0), ("data_path", ...), ("max_steps", ...),
+        ("budget", "bytes"),
     ],
     "wandb": [("mode", "on"), ("project", ...), ("name", 5), ("dir", 1)],
     "benchmark": [("tasks_per_group", 0), ("groups", "pacute"), ("output_dir", ...)],
