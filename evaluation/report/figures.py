@@ -139,7 +139,7 @@ def categories(details: dict[str, Any]) -> Figure | None:
         legend(axes)
 
     caption = "Accuracy by category, multiple choice, with 95 % intervals."
-    return draw("categories", caption, _words(arms, names), 1.2 + 0.42 * len(names), paint)
+    return draw("categories", caption, _words(arms, names), 1.2 + 0.36 * len(names), paint)
 
 
 def _points(axes: Any, arms: dict[str, Any], names: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from training.budget import training_tokens
 from training.config import load_settings, parse_arguments
 from training.contract import BadInput
 
@@ -30,6 +31,17 @@ def test_flags_win(job: Callable[..., Path]) -> None:
     assert settings.train.checkpoint_dir == Path("c")
     assert settings.wandb.name == "w"
     assert settings.schedule.max_steps == 3
+
+
+def test_of_equal_text_the_updates_follow_from_the_tokens(
+    job: Callable[..., Path], tmp_path: Path, write_shard: Callable[..., None]
+) -> None:
+    for part in ("0001", "0002"):  # as many documents as the job's own, of eight tokens each
+        write_shard(tmp_path / "vanilla" / f"x_{part}", [[2] * 8] * 30)
+    train = {"budget": "text", "reference_data": str(tmp_path / "vanilla/x")}
+    path = job(train=train)
+    own = training_tokens(tmp_path / "data/seapile", 2, (90.0, 10.0, 0.0))[1]
+    assert load(path, "--max-steps=100").schedule.max_steps == round(100 * own / (54 * 8))
 
 
 @pytest.mark.parametrize(
