@@ -18,7 +18,7 @@ from evaluation.report.drawing import styled
 from evaluation.report.fairness import fairness
 from evaluation.report.figures import accuracies
 from evaluation.report.findings import Question, compare
-from evaluation.report.runs import read_curves, read_runs, training_folder
+from evaluation.report.runs import job_configs, read_curves, read_runs, training_folder
 from evaluation.report.sections import Material, answer, sections
 from evaluation.report.spent import spent
 from evaluation.report.tables import markdown
@@ -113,14 +113,15 @@ def report(config: Config, arms: list[Arm], folder: Path, baseline: str) -> int:
     seed = config.get("seed", int, 0)
     comparison = compare(arms, Question(baseline, expectations, demo, seed))
     base = comparison["details"]["baseline"]
-    runs, asked = read_runs(config, root), others.read_asked(config.top("report", dict, {}), root)
+    jobs, asked = job_configs(config, root), others.read_asked(config.top("report", dict, {}), root)
+    runs = read_runs(config, root, jobs)
     fair = fairness(runs, arms, base, asked.treatment)
-    cost = account.cost(spent(config, root), runs, config.top("report.stages", list, []))
+    cost = account.cost(spent(config, root, jobs), runs, config.top("report.stages", list, []))
     crossed = others.matrices(arms, asked)
     with styled():
         figures = [*accuracies(comparison), *training(runs), *map(matrix, crossed)]
     material = Material(
-        comparison, fair, figures, cost, account.provenance(config, runs, arms, root),
+        comparison, fair, figures, cost, account.provenance(runs, arms, root, jobs),
         content.boundaries(arms),
         [others.overview(arms, asked), others.gains(arms, base, asked),
          *map(others.matrix_table, crossed)],

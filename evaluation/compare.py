@@ -22,7 +22,7 @@ from evaluation.report.fairness import (
     treatment_of,
 )
 from evaluation.report.findings import Question, compare
-from evaluation.report.runs import Run, read_runs
+from evaluation.report.runs import Run, job_configs, read_runs
 from evaluation.report.tables import Table, markdown
 from evaluation.results import Arm
 
@@ -32,7 +32,8 @@ CONFOUNDED = 1
 def side_of(values: dict[str, Any], origin: str) -> tuple[Run, Arm | None, dict[str, str]]:
     """A run, its results if they are there, and the words that stand for it in paths."""
     config, name = Config(values, origin), str(values["arm"])
-    run = next((run for run in read_runs(config, Path()) if run.arm == name), None)
+    runs = read_runs(config, Path(), job_configs(config, Path()))
+    run = next((run for run in runs if run.arm == name), None)
     if run is None:
         raise InputError(f"{origin} has no arm {name}", "Name one of the study's arms")
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.config import Config
 from evaluation.report.content import title
-from evaluation.report.runs import Run, job_configs
+from evaluation.report.runs import Run
 from evaluation.report.spent import by_stage, rate
 from evaluation.report.tables import Table
 from evaluation.results import Arm
@@ -109,7 +109,7 @@ def sizes(comparison: dict[str, Any]) -> Table | None:
     ) if rows else None  # fmt: skip
 
 
-def provenance(config: Config, runs: list[Run], arms: list[Arm], root: Path) -> Table:
+def provenance(runs: list[Run], arms: list[Arm], root: Path, jobs: list[Config]) -> Table:
     """Where the numbers come from: code, configurations, data, weights, packages, seeds."""
     rows = [["code at the analysis (git)", _git(root)]]
     rows.append(["Python, machine", f"{platform.python_version()}, {platform.machine()}"])
@@ -129,16 +129,16 @@ def provenance(config: Config, runs: list[Run], arms: list[Arm], root: Path) -> 
         for name, key in (("evaluated model", "model"), ("made from", "made_from")):
             if arm.made.get(key):
                 rows.append([f"{arm.id}: {name}", str(arm.made[key])])
-    rows += _configurations(root / config.top("paths.state", str, "jobs"))
+    rows += _configurations(jobs)
     return Table("provenance", "Where the numbers come from", ["what", "value"], rows, 2)
 
 
-def _configurations(state: Path) -> list[list[str]]:
+def _configurations(jobs: list[Config]) -> list[list[str]]:
     from evaluation.files import sha256
 
     return [
         [f"configuration of {job.top('job.name', str, '')}", sha256(Path(job.origin))]
-        for job in job_configs(state)
+        for job in jobs
         if job.top("job.kind", str, "") in ("train", "evaluate")
     ]
 

@@ -61,10 +61,11 @@ def _deep(values: dict[str, Any], path: str) -> Any:
     return found
 
 
-def read_runs(config: Config, root: Path) -> list[Run]:
-    """The runs of all the arms that a configuration names; what is not there stays empty."""
+def read_runs(config: Config, root: Path, jobs: list[Config]) -> list[Run]:
+    """The runs of all the arms that a configuration names, from what its `jobs` were told and left;
+    what is not there stays empty."""
     arms = config.top("arms", dict, {})
-    recorded = _trained(root / config.top("paths.state", str, "jobs"))
+    recorded = _trained(jobs)
     if not set(arms) <= set(recorded):
         recorded = {}  # some were trained elsewhere: paths would differ for that alone
     found = []
@@ -85,17 +86,18 @@ def read_runs(config: Config, root: Path) -> list[Run]:
     return found
 
 
-def _trained(state: Path) -> dict[str, dict[str, Any]]:
+def _trained(jobs: list[Config]) -> dict[str, dict[str, Any]]:
     """Arm -> the parameters of its training as its job was told them, remedies included."""
     found = {}
-    for config in job_configs(state):
+    for config in jobs:
         if config.top("job.kind", str, "") == "train" and config.top("job.arm", str, ""):
             found[config.top("job.arm", str)] = config.top("parameters", dict)
     return found
 
 
-def job_configs(state: Path) -> list[Config]:
+def job_configs(config: Config, root: Path) -> list[Config]:
     """The configurations of a run's jobs, by name; one that is no configuration is passed over."""
+    state = root / config.top("paths.state", str, "jobs")
     found = []
     for path in sorted((state / "configs").glob("*.yaml")):
         try:

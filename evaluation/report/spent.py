@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.config import Config
-from evaluation.report.runs import Run, job_configs
+from evaluation.report.runs import Run
 
 RECEIPT = re.compile(r"(\d+)\.(.+)\.(ok|fail-\d+)")
 REPORTS = ("analyze", "report")  # a report does not count itself: it would differ each time
 
 
-def spent(config: Config, root: Path) -> list[dict[str, Any]]:
+def spent(config: Config, root: Path, jobs: list[Config]) -> list[dict[str, Any]]:
     """A row a job: stage, arm, tasks that ended, failed among them, hours, GPU- and core-hours.
 
     An attempt costs what its node was held for, whether it succeeded or not: (end - start) of its
@@ -20,7 +20,7 @@ def spent(config: Config, root: Path) -> list[dict[str, Any]]:
     """
     state = root / config.top("paths.state", str, "jobs")
     rows = []
-    for job in job_configs(state):
+    for job in jobs:
         name, kind = job.top("job.name", str, ""), job.top("job.kind", str, "")
         if kind in REPORTS:
             continue

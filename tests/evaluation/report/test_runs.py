@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from evaluation.config import Config, InputError
-from evaluation.report.runs import read_curves, read_runs, training_folder
+from evaluation.report.runs import job_configs, read_curves, read_runs, training_folder
 from evaluation.report.spent import by_stage, spent
 
 
@@ -37,9 +37,11 @@ def write_job(state: Path, name: str, **job: object) -> None:
 def test_parameters_are_those_that_the_training_had(tmp_path: Path) -> None:
     arms = {"a": {"parameters": {"batch": {"micro": 2}}}}
     config = Config({"parameters": {}, "arms": arms, "paths": {"state": "jobs"}}, "x")
-    assert read_runs(config, tmp_path)[0].parameters == {"batch": {"micro": 2}}
+    (run,) = read_runs(config, tmp_path, job_configs(config, tmp_path))
+    assert run.parameters == {"batch": {"micro": 2}}
     write_job(tmp_path / "jobs", "train_a", kind="train", arm="a")
-    assert read_runs(config, tmp_path)[0].parameters == {"batch": {"micro": 1}}
+    (run,) = read_runs(config, tmp_path, job_configs(config, tmp_path))
+    assert run.parameters == {"batch": {"micro": 1}}
 
 
 def test_all_attempts_cost_and_a_report_does_not_count_itself(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_all_attempts_cost_and_a_report_does_not_count_itself(tmp_path: Path) ->
         (folder / "2.L3.run").write_text('{"start": 4000}')
         (folder / "2.L4.ok").write_text('{"start": 40')
     config = Config({"parameters": {}, "paths": {"state": "jobs"}}, "x")
-    (row,) = spent(config, tmp_path)
+    (row,) = spent(config, tmp_path, job_configs(config, tmp_path))
     assert (row["job"], row["ended"], row["failed"], row["hours"]) == ("train_a", 2, 1, 3)
     assert (row["gpu_hours"], row["core_hours"]) == (24, 48)
 
