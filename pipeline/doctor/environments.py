@@ -25,8 +25,8 @@ from pipeline.job import Job, Runtime
 SECTION = "environments"
 SETUP = Path(__file__).resolve().parents[2] / "training/nemo/setup/setup_enroot.sh"
 EXTRA = {"light": "corpus", "hf": "hf", "nemo": "nemo"}
-# Of the core's packages, what programs read their configuration with.
-_ALSO = {"light": ("pyyaml", "msgspec"), "hf": ("pyyaml",), "nemo": ("pyyaml",)}
+# Of the core's packages, what programs read their configuration and write their pages with.
+_ALSO = {"light": ("pyyaml", "msgspec"), "hf": ("pyyaml", "jinja2"), "nemo": ("pyyaml",)}
 _SHOWN = 6  # packages in one message
 _OPTIONAL = {"wandb"}  # training goes on without it
 _TAG = re.compile(r"nemo[:+_-]v?(\d{2}\.\d{2}(?:\.\d+)?)", re.IGNORECASE | re.ASCII)
