@@ -384,6 +384,11 @@ def test_a_suffix_that_needs_a_vowel_attaches_to_no_consonant(root: str, affix: 
     assert attach(root, affix) == ()
 
 
+def test_a_d_behind_a_consonant_stays() -> None:
+    assert attach("stand", "-an") == ("standan",)
+    assert attach("drama", "ma-") == ("madrama",)
+
+
 def test_first_vowel_of_a_word_without_one_is_its_end() -> None:
     assert first_vowel("brr") == 3
     assert [first_vowel(word) for word in ("alis", "kain", "ngiti", "trabaho")] == [0, 1, 2, 2]

@@ -156,7 +156,7 @@ def test_a_lexicon_without_frequencies_loads_and_a_wrong_one_is_refused(tmp_path
 
 def test_the_file_is_sorted_and_documented() -> None:
     rows = [line.split("\t") for line in LEXICON.read_text(encoding="utf-8").splitlines()[1:]]
-    keys = [(row[1], KINDS.index(row[3]), row[2], row[0]) for row in rows]  # type: ignore[arg-type]
+    keys = [(row[1], KINDS.index(row[3]), row[2], row[0]) for row in rows]
     assert keys == sorted(keys)
     readme = (LEXICON.parent / "README.md").read_text(encoding="utf-8")
     assert "CC0" in readme
