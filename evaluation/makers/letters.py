@@ -109,8 +109,8 @@ def join_letters(rng: Random, word: str) -> Question:
     row = ", ".join(word)
     return question(
         word,
-        f"Anong salita ang nabubuo ng mga titik na {row} sa ganitong ayos?",
-        f"Which word do the letters {row} form in this order?",
+        f'Anong salita ang nabubuo ng mga titik na "{row}" sa ganitong ayos?',
+        f'Which word do the letters "{row}" form in this order?',
         word,
         misspelled(rng, word),
     )
