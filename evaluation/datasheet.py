@@ -185,8 +185,8 @@ def _contamination_lines(found: Mapping[str, Any] | None) -> list[str]:
         f"`{found['corpus']}` ({found['documents']:,} documents, {found['words']:,} words, SHA-256 "
         f"`{found['sha256']}`) was searched for each question in each language: for its content, "
         "which is what it has in quotation marks and then its answer, as one n-gram of words "
-        f"(n up to {found['longest_ngram']}; lower-case, without punctuation), and for the question "
-        "verbatim. The template's words are no part of the content.",
+        f"(n up to {found['longest_ngram']}; lower-case, without punctuation), and for the "
+        "question verbatim. The template's words are no part of the content.",
         "",
         f"{found['flagged']:,} of {found['items']:,} flagged"
         + (f" ({kinds})" if kinds else "")
