@@ -40,14 +40,16 @@ def generate(output: Path, settings: Settings, corpus: Corpus | None = None) -> 
     """
     asked = ask_all(settings)
     findings = check(asked, settings.languages, corpus) if corpus else None
-    progress = Progress(total=len(asked) * len(MODES), unit="files")
+    each = len(MODES) * len(settings.languages)
+    progress = Progress(total=each * sum(map(len, asked.values())), unit="items")
     written = []
     for group, questions in asked.items():
         for mode in MODES:
             path = output / f"{group}_{mode}.jsonl"
-            write_jsonl(path, [item(q, la, mode) for q in questions for la in settings.languages])
+            items = [item(q, la, mode) for q in questions for la in settings.languages]
+            write_jsonl(path, items)
             written.append(path)
-            progress.advance(1, path.name)
+            progress.advance(len(items), path.name)
     write(output, summary(settings, asked, written, findings))
     return written
 

@@ -3,8 +3,8 @@
 A wrong answer is a real word of another affix, the affix in a place where it cannot stand, or a
 piece of the word. No wrong answer is another spelling that the rules allow for the right one
 (`lexicon.attach`), nor differs from it only in o and u, e and i, d and r or a hyphen; no wrong
-affix is the right one's variant (-an and -han; pang-, pam- and pan-); no wrong root gives the word
-when some affix of the lexicon is attached to it (hinga and pahinga in magpahinga).
+affix is the right one's variant (-an and -han, -in- and -in, pang- and pam-); no wrong root gives
+the word when some affix of the lexicon is attached to it (hinga and pahinga in magpahinga).
 """
 
 from collections.abc import Iterable
@@ -84,8 +84,7 @@ class Morphology:
 
     def name_affix(self, rng: Random, word: Word) -> Question:
         """Affixation: the affix that stands in a word; wrong ones cannot be read in it."""
-        wrong = [affix for affix in self.affixes if not visible(word.form, affix)]
-        wrong = [affix for affix in wrong if family(affix) == affix]
+        wrong = [a for a in self.affixes if family(a) == a and not self._shown_in(word.form, a)]
         rng.shuffle(wrong)
         used = {other.affix for other in self.roots[word.root]}
         wrong.sort(key=lambda affix: affix not in used)
@@ -99,10 +98,10 @@ class Morphology:
 
     def choose_affixed(self, rng: Random, word: Word) -> Question | None:
         """Affixation: the one of four words that has an affix; most share the root."""
-        others = [w.form for w in self.roots[word.root] if not visible(w.form, word.affix)]
-        far = [w.form for w in rng.sample(self.pool, 6) if not visible(w.form, word.affix)]
-        rng.shuffle(others)
-        wrong = list(dict.fromkeys([*others, *far]))[:3]
+        near, far = self.roots[word.root], rng.sample(self.pool, min(6, len(self.pool)))
+        others = [*rng.sample(near, len(near)), *far]
+        lacking = [w.form for w in others if not self._shown_in(w.form, word.affix)]
+        wrong = list(dict.fromkeys(lacking))[:3]
         if len(wrong) < 3:
             return None
         shown = sorted([word.form, *wrong])
@@ -131,7 +130,7 @@ class Morphology:
         wrong = [
             affix
             for affix in self.affixes
-            if family(affix) != family(word.affix) and word.form not in spellings(word.root, affix)
+            if bare(affix) != bare(word.affix) and word.form not in spellings(word.root, affix)
         ]
         used = {other.affix for other in self.roots[word.root]}
         rng.shuffle(wrong)
@@ -228,22 +227,29 @@ class Morphology:
             [*near[:2], *made],
         )
 
+    def _shown_in(self, form: str, affix: str) -> bool:
+        """Whether an affix of these letters can be read in the form: -in or -in- alike."""
+        return any(bare(a) == bare(affix) and visible(form, a) for a in self.affixes)
+
     def _wrong_forms(self, rng: Random, word: Word) -> list[str]:
-        """Misplaced affixes and the root's other words, in turn."""
-        bare, root = word.affix.replace("-", "").replace(" ", ""), word.root
+        """The root with other affixes, real words first, and this affix misplaced, in turn."""
+        letters, root = word.affix.replace("-", "").replace(" ", ""), word.root
         at = first_vowel(root)
         misplaced = {
-            bare + root,
-            root + bare,
-            root[: at + 1] + bare + root[at + 1 :],
-            root[:-1] + bare + root[-1:],
+            letters + root,
+            root + letters,
+            root[: at + 1] + letters + root[at + 1 :],
+            root[:-1] + letters + root[-1:],
         }
+        others = [a for a in self.affixes if family(a) != family(word.affix)]
         real = [w.form for w in self.roots[root] if family(w.affix) != family(word.affix)]
+        regular = [attach(root, affix)[0] for affix in rng.sample(others, min(4, len(others)))]
         lures = sorted(misplaced - self.forms)
         rng.shuffle(lures)
         rng.shuffle(real)
-        mixed = [form for pair in zip(lures, real, strict=False) for form in pair]
-        return allowed([*mixed, *lures, *real], word)
+        formed = list(dict.fromkeys([*real, *regular]))
+        mixed = [form for pair in zip(formed, lures, strict=False) for form in pair]
+        return allowed([*mixed, *formed, *lures], word)
 
     def _wrong_roots(self, rng: Random, word: Word) -> list[str]:
         """Pieces of the word, the root with its end cut, and roots that are spelled like it."""
@@ -270,6 +276,11 @@ def family(affix: str) -> str:
     return _VARIANTS.get(affix, affix)
 
 
+def bare(affix: str) -> str:
+    """The letters of an affix's family: -in- and -in are one verbal affix to some grammars."""
+    return family(affix).strip("-")
+
+
 def spellings(root: str, affix: str) -> set[str]:
     """Every spelling of the root with the affix, or with its variant without h."""
     return {*attach(root, affix), *attach(root, affix.replace("-h", "-"))}
@@ -280,10 +291,10 @@ def visible(form: str, affix: str) -> bool:
     if " " in affix:
         before, after = affix.split(" ")
         return visible(form, before) and visible(form, after)
-    bare = affix.strip("-")
+    letters = affix.strip("-")
     if affix.startswith("-") and affix.endswith("-"):
-        return form[first_vowel(form) :].startswith(bare)
-    return form.endswith(bare) if affix.startswith("-") else form.startswith(bare)
+        return form[first_vowel(form) :].startswith(letters)
+    return form.endswith(letters) if affix.startswith("-") else form.startswith(letters)
 
 
 def fold(form: str) -> str:

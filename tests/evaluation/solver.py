@@ -107,11 +107,13 @@ def rooted(form: str) -> Verdict:
     return Verdict(ROOT[form], passes)
 
 
-def same_affix(one: str, other: str) -> bool:
-    def plain(affix: str) -> str:
-        return re.sub(r"^(pa|ma)[mn]-$", r"\1ng-", affix.replace("-h", "-"))
+def letters_of(affix: str) -> str:
+    """An affix without hyphens, and as its variants: -han is -an, pam- is pang-, -in- is -in."""
+    return re.sub(r"^(pa|ma)[mn]-$", r"\1ng-", affix.replace("-h", "-")).strip("-")
 
-    return plain(one) == plain(other)
+
+def same_affix(one: str, other: str) -> bool:
+    return letters_of(one) == letters_of(other)
 
 
 def reads(form: str, affix: str) -> bool:
@@ -125,7 +127,12 @@ def reads(form: str, affix: str) -> bool:
 
 
 def named(form: str) -> Verdict:
-    return Verdict(AFFIX[form], lambda option: reads(form, option))
+    """The affix; besides, any that can be read in the form, as one of its variants."""
+
+    def passes(option: str) -> bool:
+        return any(reads(form, a) for a in AFFIXES if same_affix(a, option))
+
+    return Verdict(AFFIX[form], passes)
 
 
 def attached(root: str, form: str) -> Verdict:
@@ -162,6 +169,8 @@ def distance(one: str, other: str) -> int:
 
 
 def cut(word: str, at: int, width: int, letter: str = "") -> str:
+    """The word with letters from a place replaced; ng would be one letter to some readers."""
+    assert "ng" not in word and "-" not in word
     return word[:at] + letter + word[at + width :]
 
 
@@ -210,10 +219,12 @@ def after_splitting(verdict: Verdict) -> Verdict:
 
 
 def backwards(verdict: Verdict) -> Verdict:
+    assert "ng" not in verdict.answer, "whether ng is one letter, a reader cannot tell"
     return Verdict(verdict.answer[::-1], lambda option: verdict.passes(option[::-1]))
 
 
 def without(verdict: Verdict, at: int, root: str, affix: str) -> Verdict:
+    assert "ng" not in verdict.answer and "-" not in verdict.answer
     forms = {verdict.answer, *spellings(root, affix)}
     also = {cut(form, at, 1) for form in forms}
     return Verdict(cut(verdict.answer, at, 1), lambda option: option in also)
@@ -281,7 +292,8 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
     ("Ano ang panlapi ng salitang Q?", "What is the affix in the word Q?", named),
     ("Alin sa mga salitang LIST ang may panlaping Q (KIND)?",
      "Which of the words LIST has the KIND Q?",
-     lambda listed, affix: chosen(listed, lambda w: reads(w, affix))),
+     lambda listed, affix: chosen(
+         listed, lambda w: any(reads(w, a) for a in AFFIXES if same_affix(a, affix)))),
     ("Ano ang salitang-ugat ng Q?", "What is the root of the word Q?", rooted),
     ("Anong panlapi ang ikinabit sa Q upang mabuo ang Q?",
      "Which affix was attached to Q to form Q?", attached),
