@@ -31,24 +31,27 @@ class Morphology:
 
     def __init__(self, lexicon: list[Word], pool: list[Word]) -> None:
         self.roots = by_root(lexicon)
-        self.affixes = sorted({word.affix for word in lexicon})
+        self.all_affixes = sorted({word.affix for word in lexicon})
+        self.affixes = [affix for affix in self.all_affixes if not copies(affix)]
         self.forms = {word.form for word in lexicon}
         self.pool = pool
-        self.spelled = [word for word in pool if self.one_spelling(word)]
-        self.shown = [word for word in pool if self.shows_affix(word)]
-        self.exchangeable = [word for word in pool if self.partners(word)]
+        named = [word for word in pool if not copies(word.affix)]
+        self.spelled = [word for word in named if self.one_spelling(word)]
+        self.shown = [word for word in named if self.shows_affix(word)]
+        self.exchangeable = [word for word in named if self.partners(word)]
         self.by_affix: dict[str, list[Word]] = {}
-        for word in self.spelled:
+        single = [word for word in pool if self.one_spelling(word)]
+        for word in single:
             self.by_affix.setdefault(word.affix, []).append(word)
-        self.matched = [word for word in self.spelled if len(self.by_affix[word.affix]) > 1]
+        self.matched = [word for word in single if len(self.by_affix[word.affix]) > 1]
 
     def one_spelling(self, word: Word) -> bool:
-        """Whether root and affix have one form: d after a vowel may stay or become r."""
+        """Whether the rules give root and affix one spelling, and the lexicon no second form."""
         twin = any(
             other.form != word.form and family(other.affix) == family(word.affix)
             for other in self.roots[word.root]
         )
-        return not twin and (word.root[0] != "d" or len(attach(word.root, word.affix)) == 1)
+        return not twin and tuple(attach(word.root, word.affix)) == (word.form,)
 
     def shows_affix(self, word: Word) -> bool:
         """Whether the affix can be read off the word in one way of writing it.
@@ -67,6 +70,7 @@ class Morphology:
             other
             for other in self.roots[word.root]
             if family(other.affix) != family(word.affix)
+            and not copies(other.affix)
             and self.one_spelling(other)
             and divisible(other.form)
         ]
@@ -159,8 +163,8 @@ class Morphology:
     def continue_analogy(self, rng: Random, word: Word) -> Question | None:
         """Level 3: what one root and its word show, done to another root."""
         model = rng.choice(self.by_affix[word.affix])
-        others = [a for a in self.affixes if model.form in spellings(model.root, a)]
-        if model.root == word.root or len(others) > 1:
+        ways = [a for a in self.all_affixes if model.form in spellings(model.root, a)]
+        if model.root == word.root or len(ways) > 1:
             return None
         return question(
             word.form,
@@ -228,12 +232,13 @@ class Morphology:
         )
 
     def _shown_in(self, form: str, affix: str) -> bool:
-        """Whether an affix of these letters can be read in the form: -in or -in- alike."""
-        return any(bare(a) == bare(affix) and visible(form, a) for a in self.affixes)
+        """Whether an affix of these letters could be read in the form, wherever: -in or -in-."""
+        return any(bare(a) == bare(affix) and hinted(form, a) for a in self.affixes)
 
     def _wrong_forms(self, rng: Random, word: Word) -> list[str]:
         """The root with other affixes, real words first, and this affix misplaced, in turn."""
-        letters, root = word.affix.replace("-", "").replace(" ", ""), word.root
+        parts = [part.strip("-") for part in word.affix.split() if not copies(part)]
+        letters, root = "".join(parts), word.root
         at = first_vowel(root)
         misplaced = {
             letters + root,
@@ -243,7 +248,8 @@ class Morphology:
         }
         others = [a for a in self.affixes if family(a) != family(word.affix)]
         real = [w.form for w in self.roots[root] if family(w.affix) != family(word.affix)]
-        regular = [attach(root, affix)[0] for affix in rng.sample(others, min(4, len(others)))]
+        drawn = rng.sample(others, min(4, len(others)))
+        regular = [form for affix in drawn for form in attach(root, affix)[:1]]
         lures = sorted(misplaced - self.forms)
         rng.shuffle(lures)
         rng.shuffle(real)
@@ -270,6 +276,11 @@ class Morphology:
         return any(word.form in spellings(piece, affix) for affix in self.affixes)
 
 
+def copies(affix: str) -> bool:
+    """Whether an affix repeats part of the root, which its notation says in no reader's words."""
+    return any(part in {"CV-", "R-"} for part in affix.split())
+
+
 def family(affix: str) -> str:
     """One name for an affix's variants: -han and -an, pam-, pan- and pang-."""
     affix = affix.replace("-h", "-")
@@ -289,12 +300,19 @@ def spellings(root: str, affix: str) -> set[str]:
 def visible(form: str, affix: str) -> bool:
     """Whether the affix's letters stand in the form where such an affix stands."""
     if " " in affix:
-        before, after = affix.split(" ")
-        return visible(form, before) and visible(form, after)
+        return all(visible(form, part) for part in affix.split())
     letters = affix.strip("-")
     if affix.startswith("-") and affix.endswith("-"):
         return form[first_vowel(form) :].startswith(letters)
     return form.endswith(letters) if affix.startswith("-") else form.startswith(letters)
+
+
+def hinted(form: str, affix: str) -> bool:
+    """Whether a reader might see the affix: as `visible`, or an infix behind another prefix."""
+    return all(
+        visible(form, part) or (part[0] == part[-1] == "-" and part.strip("-") in form[1:-1])
+        for part in affix.split()
+    )
 
 
 def fold(form: str) -> str:
