@@ -39,10 +39,10 @@ LIMITS = (
     "Items share words and roots, so that they are not independent: `word` is there to draw whole "
     "words in a bootstrap.",
     "A question's two languages and two modes are one task asked four times.",
-    "A form is asked for only where the rules give it one spelling: words with d and r, with a nasal "
-    "that takes a consonant's place or with a lost vowel are asked for their roots alone. An affix "
-    "with a variant (-han, pam-) is no answer, and no word is divided whose division depends on "
-    "convention.",
+    "A form is asked for only where the rules give it one spelling: words with d and r, with a "
+    "nasal that takes a consonant's place or with a lost vowel are asked for their roots alone. An "
+    "affix with a variant (-han, pam-) is no answer, and no word is divided whose division depends "
+    "on convention.",
 )
 
 

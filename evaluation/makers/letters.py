@@ -264,7 +264,7 @@ def double_letter(rng: Random, word: str) -> Question | None:
     rng.shuffle(made)
     return question(
         word,
-        f'Ulitin nang isang beses ang titik na "{word[single[0]]}" sa salitang "{word}".',
+        f'Doblehin ang titik na "{word[single[0]]}" sa salitang "{word}".',
         f'Double the letter "{word[single[0]]}" in the word "{word}".',
         right,
         made,

@@ -169,7 +169,7 @@ class Morphology:
         return question(
             word.form,
             f'Kung ang "{model.root}" ay nagiging "{model.form}", '
-            f'ano naman ang kinalalabasan ng "{word.root}"?',
+            f'nagiging ano ang "{word.root}"?',
             f'If "{model.root}" becomes "{model.form}", what does "{word.root}" become?',
             word.form,
             self._wrong_forms(rng, word),

@@ -251,7 +251,7 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      "Spell out the word Q, putting a space between the letters.", lambda w: is_(" ".join(w))),
     ("Anong salita ang nabubuo ng mga titik na Q sa ganitong ayos?",
      "Which word do the letters Q form in this order?", lambda row: is_(row.replace(", ", ""))),
-    ("Isulat ang salitang binabaybay na Q.", "Write the word that is spelled out as Q.",
+    ("Isulat ang salitang binaybay bilang Q.", "Write the word that is spelled out as Q.",
      lambda row: is_(row.replace(" ", ""))),
     ("Alisin ang NTH titik ng salitang Q.", "Delete the NTH letter of the word Q.",
      lambda n, w: is_(cut(w, PLACE[n], 1))),
@@ -277,7 +277,7 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
     ("Pagpalitin ang mga titik na Q at Q sa salitang Q.",
      "Exchange the letters Q and Q in the word Q.",
      lambda a, b, w: is_("".join(exchange(w, only(w, a), only(w, b))))),
-    ("Ulitin nang isang beses ang titik na Q sa salitang Q.", "Double the letter Q in the word Q.",
+    ("Doblehin ang titik na Q sa salitang Q.", "Double the letter Q in the word Q.",
      lambda c, w: is_(cut(w, only(w, c), 0, c))),
     ("Isulat ang salitang Q gamit ang malalaking titik lamang.",
      "Write the word Q in capital letters only.", lambda w: is_(w.upper())),
@@ -301,7 +301,7 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      lambda new, old, w: exchanged_affix(w, new)),
     ("", "Replace the affix Q of the word Q with the affix Q.",
      lambda old, w, new: exchanged_affix(w, new)),
-    ("Kung ang Q ay nagiging Q, ano naman ang kinalalabasan ng Q?",
+    ("Kung ang Q ay nagiging Q, nagiging ano ang Q?",
      "If Q becomes Q, what does Q become?", analogy),
     ("Anong salita ang mabubuo mula sa salitang-ugat na Q at panlaping Q?",
      "Which word is formed from the root Q and the affix Q?", formed),
@@ -357,9 +357,9 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      "larong ito?",
      "In the game baliktad, the syllables of a word are written from last to first. What is Q in "
      "this game?", lambda w: is_("".join(split(w).split("-")[::-1]))),
-    ('Sa larong G, dinaragdagan ng "g" at ng kaparehong patinig ang bawat patinig ng salita. Ano '
-     "ang Q sa larong ito?",
-     'In the game of G, "g" and the same vowel are added after every vowel of a word. What is Q in '
+    ("Sa larong G, sinusundan ng g at ng kaparehong patinig ang bawat patinig ng salita. Ano ang Q "
+     "sa larong ito?",
+     "In the game of G, every vowel of a word is followed by g and the same vowel. What is Q in "
      "this game?", lambda w: is_(game_of_g(w))),
     ("Ano ang kabuuan ng NUM + NUM?", "What is the sum of NUM + NUM?",
      lambda a, b: is_(int(a) + int(b))),
