@@ -123,7 +123,7 @@ def g_language(rng: Random, word: str) -> Question:
         )
 
     hearts = [i for i, letter in enumerate(word) if letter in VOWELS]
-    other = rng.choice([c for c in "klpst" if c not in word])
+    other = rng.choice([c for c in LETTERS if c not in word and c not in VOWELS])
     wrong = [
         spoken("g", hearts[:-1]),
         spoken("g", hearts[1:]),

@@ -102,7 +102,7 @@ def rooted(form: str) -> Verdict:
     """The root; besides, whatever piece gives the word with some affix of the lexicon."""
 
     def passes(option: str) -> bool:
-        return option == ROOT[form] or any(form in spellings(option, a) for a in AFFIXES)
+        return option == ROOT[form] or any(form in spellings(option, a) for a in in_letters(form))
 
     return Verdict(ROOT[form], passes)
 
@@ -114,6 +114,18 @@ def letters_of(affix: str) -> str:
 
 def same_affix(one: str, other: str) -> bool:
     return letters_of(one) == letters_of(other)
+
+
+@functools.cache
+def alike(affix: str) -> list[str]:
+    """The lexicon's affixes of the same letters."""
+    return [other for other in AFFIXES if same_affix(affix, other)]
+
+
+@functools.cache
+def in_letters(form: str) -> list[str]:
+    """The lexicon's affixes whose letters are all somewhere in the form: others cannot make it."""
+    return [a for a in AFFIXES if all(letters_of(part) in form for part in a.split())]
 
 
 def reads(form: str, affix: str) -> bool:
@@ -130,7 +142,7 @@ def named(form: str) -> Verdict:
     """The affix; besides, any that can be read in the form, as one of its variants."""
 
     def passes(option: str) -> bool:
-        return any(reads(form, a) for a in AFFIXES if same_affix(a, option))
+        return any(reads(form, affix) for affix in alike(option))
 
     return Verdict(AFFIX[form], passes)
 
@@ -293,7 +305,7 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
     ("Alin sa mga salitang LIST ang may panlaping Q (KIND)?",
      "Which of the words LIST has the KIND Q?",
      lambda listed, affix: chosen(
-         listed, lambda w: any(reads(w, a) for a in AFFIXES if same_affix(a, affix)))),
+         listed, lambda w: any(reads(w, a) for a in alike(affix)))),
     ("Ano ang salitang-ugat ng Q?", "What is the root of the word Q?", rooted),
     ("Anong panlapi ang ikinabit sa Q upang mabuo ang Q?",
      "Which affix was attached to Q to form Q?", attached),
