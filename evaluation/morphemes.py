@@ -7,7 +7,8 @@ wrong affix is the right one's variant with or without h (-an, -han).
 
 from random import Random
 
-from evaluation.lexicon import Word, attach, first_vowel
+from evaluation.affixer import attach, first_vowel
+from evaluation.lexicon import Word
 from evaluation.questions import Question, question, reverse, split_syllables
 
 KIND_NAMES = {
@@ -15,6 +16,7 @@ KIND_NAMES = {
     "infix": "gitlapi",
     "suffix": "hulapi",
     "circumfix": "kabilaan",
+    "reduplication": "pag-uulit",
 }
 
 
