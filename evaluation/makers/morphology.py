@@ -31,7 +31,6 @@ SIMPLE = (
 )  # one morpheme each, which every grammar names: the affixes that are asked for by name
 COPIES = frozenset({"CV-", "R-"})
 _LETTERS = re.compile("ng|.")
-_REPEATED = re.compile(r"(?=((?:ng|[^aeiou-])?[aeiou])\1)")
 _VARIANTS = {"pam-": "pang-", "pan-": "pang-", "mam-": "mang-", "man-": "mang-", "ni-": "-in-"}
 _FOLD = str.maketrans("oed", "uir", "-")
 
@@ -153,7 +152,7 @@ class Morphology:
         others = {piece for piece in syllables(word.form) if piece != right}
         others |= {word.form[at : at + len(right) + 1], word.form[at + 1 : at + len(right) + 1]}
         others |= {word.root[-2:], word.root[-3:], right + right}
-        wrong = sorted(others - {""})
+        wrong = sorted(other for other in others if word.form.count(other) < 2 and len(other) > 1)
         rng.shuffle(wrong)
         return question(
             word.form,
@@ -363,14 +362,21 @@ def shows_affix(word: Word) -> bool:
 
 
 def copied(word: Word) -> str:
-    """The part of a word that is repeated right before itself; empty where there is not just one.
+    """The copy that stands right before what it copies; empty where a reader might see another.
 
-    Only where no infix stands within the copy (kumakain).
+    Not where an infix stands within the copy (kumakain), where the copy is a vowel alone, or where
+    any other two letters stand in the word twice (nagagalit: ga, and ag).
     """
-    parts = word.affix.split()
-    found = _REPEATED.findall(word.form)
-    single = len(found) == 1 and "CV-" in parts and not any(_is_infix(part) for part in parts)
-    return str(found[0]) if single and found[0] == word.root[: first_vowel(word.root) + 1] else ""
+    parts, copy = word.affix.split(), word.root[: first_vowel(word.root) + 1]
+    if "CV-" not in parts or any(map(_is_infix, parts)) or copy * 2 not in word.form:
+        return ""
+    twice = {pair for pair in _pairs(word.form) if _pairs(word.form).count(pair) > 1}
+    return copy if len(copy) > 1 and twice == set(_pairs(copy)) else ""
+
+
+def _pairs(form: str) -> list[str]:
+    """The neighbouring letters of a form."""
+    return [form[i : i + 2] for i in range(len(form) - 1)]
 
 
 def copies(affix: str) -> bool:

@@ -275,15 +275,12 @@ def without(verdict: Verdict, at: int, root: str, affix: str) -> Verdict:
 
 
 def repeated(form: str) -> Verdict:
-    """The stretch of a consonant and a vowel that stands twice in a row; no second one does."""
-    found = [
-        form[i:j]
-        for i in range(len(form))
-        for j in range(i + 1, len(form))
-        if form[j:].startswith(form[i:j]) and re.fullmatch("(ng|[^aeiou])?[aeiou]", form[i:j])
-    ]
-    assert len(found) == 1, (form, found)
-    return Verdict(found[0], lambda option: option in found)
+    """The longest stretch of two letters or more that stands twice; no other of its length does."""
+    stretches = [form[i:j] for i in range(len(form)) for j in range(i + 2, len(form) + 1)]
+    twice = {stretch for stretch in stretches if stretches.count(stretch) > 1}
+    longest = [stretch for stretch in twice if len(stretch) == max(map(len, twice))]
+    assert len(longest) == 1 and all(other in longest[0] for other in twice), (form, twice)
+    return Verdict(longest[0], lambda option: option in twice)
 
 
 def game_of_g(word: str) -> str:

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from evaluation.lexicon import Word, load_lexicon
-from evaluation.makers.morphology import Morphology, allowed, bare, family, hinted, visible
+from evaluation.makers.morphology import Morphology, allowed, bare, copied, family, hinted, visible
 from evaluation.makers.question import Question
 from tests.evaluation.solver import judge
 
@@ -98,6 +98,22 @@ def test_what_an_affix_makes_the_word_of_is_no_wrong_root() -> None:
     made = Morphology(words, words).find_root(Random(0), words[0])
     assert made.answer == "hinga" and "pahinga" not in made.wrong
     assert "inga" in made.wrong
+
+
+@pytest.mark.parametrize(
+    ("form", "root", "affix", "copy"),
+    [
+        ("tatakbo", "takbo", "CV-", "ta"),
+        ("maglalaro", "laro", "mag- CV-", "la"),
+        ("ngingiti", "ngiti", "CV-", "ngi"),
+        ("nagagalit", "galit", "na- CV-", ""),
+        ("kumakain", "kain", "-um- CV-", ""),
+        ("aalis", "alis", "CV-", ""),
+        ("maglaro", "laro", "mag-", ""),
+    ],
+)
+def test_the_copy_that_a_reader_sees(form: str, root: str, affix: str, copy: str) -> None:
+    assert copied(Word(form, root, affix, "reduplication", "?")) == copy
 
 
 def test_a_word_with_a_second_spelling_is_not_asked_to_be_spelled() -> None:
