@@ -1,95 +1,41 @@
 """`python -m evaluation.benchmarks`: write the benchmark files, the same bytes for the same seed.
 
-`<group>_mcq.jsonl`: id, group, category or level, prompt, options (4), answer (an index into them).
-`<group>_gen.jsonl`: the same without options; answer is a text. A prompt ends at "Sagot:"; an
-answer follows after one space. The right option stands at each position equally often in a part.
+`<group>_mcq.jsonl` and `<group>_gen.jsonl` hold the same questions, each once in every language;
+docs/benchmarks.md describes the fields.
 """
 
 import argparse
 import json
-import random
 import sys
 from pathlib import Path
-from typing import Any
 
-from evaluation.config import InputError, Progress, choose, guarded, load_config
+from evaluation.config import Config, InputError, Progress, guarded, load_config
 from evaluation.files import write_jsonl
-from evaluation.groups import GROUPS, makers
-from evaluation.lexicon import LEXICON, load_lexicon
-from evaluation.questions import OPTIONS, Maker, Question
+from evaluation.generation import MOST_SHOTS, Item, Settings, ask_all, item
+from evaluation.groups import GROUPS
+from evaluation.makers.question import LANGUAGES
 
 MODES = ("mcq", "gen")
-GIVE_UP_AFTER = 2000  # draws in a row that bring no new question
 
 
-def generate(output: Path, groups: list[str], tasks: int, seed: int) -> list[Path]:
-    """Write the files of the groups with `tasks` items each; returns their paths.
+def generate(output: Path, settings: Settings) -> list[Path]:
+    """Write the files of the groups; returns their paths.
 
-    Raises InputError for an unknown group, or more tasks than the lexicon gives.
+    Raises InputError where the lexicon gives fewer different questions than asked for.
     """
-    choose("benchmark group", groups, GROUPS)
-    if tasks < max(len(parts) for parts in GROUPS.values()):
-        raise InputError(f"{tasks} tasks do not cover every part", "Ask for 6 tasks or more")
-    make = makers(load_lexicon(LEXICON))
-    progress = Progress(total=len(groups) * len(MODES), unit="items")
+    asked = ask_all(settings)
+    progress = Progress(total=len(asked) * len(MODES), unit="files")
     written = []
-    for group in groups:
+    for group, questions in asked.items():
         for mode in MODES:
             path = output / f"{group}_{mode}.jsonl"
-            write_jsonl(path, _items(group, mode, make[group], (tasks, seed)))
+            write_jsonl(path, [item(q, la, mode) for q in questions for la in settings.languages])
             written.append(path)
             progress.advance(1, path.name)
     return written
 
 
-def _items(
-    group: str, mode: str, make: dict[str, Maker], size: tuple[int, int]
-) -> list[dict[str, Any]]:
-    """The items of one file, `size` its tasks and seed; each part draws its own random numbers."""
-    tasks, seed = size
-    share, extra = divmod(tasks, len(make))
-    items = []
-    for at, (part, maker) in enumerate(make.items()):
-        count = share + (at < extra)
-        rng = random.Random(f"{seed}/{group}/{mode}/{part}")
-        positions = [i % OPTIONS for i in range(count)]
-        rng.shuffle(positions)
-        for number, asked in enumerate(_distinct(rng, maker, count, f"{group}.{part}")):
-            items.append(_item(f"{group}-{mode}-{part}-{number:04d}", group, part, asked))
-            if mode == "mcq":
-                options = rng.sample(asked.wrong[: OPTIONS + 2], OPTIONS - 1)
-                options.insert(positions[number], asked.answer)
-                items[-1] |= {"options": options, "answer": positions[number]}
-    return items
-
-
-def _item(name: str, group: str, part: str, asked: Question) -> dict[str, Any]:
-    """The fields that both modes have; a level is a number."""
-    place = {"category": part} if group == "pacute" else {"level": int(part.removeprefix("level"))}
-    prompt = f"Tanong: {asked.text}\nSagot:"
-    return {"id": name, "group": group, **place, "prompt": prompt, "answer": asked.answer}
-
-
-def _distinct(rng: random.Random, maker: Maker, count: int, name: str) -> list[Question]:
-    """Questions with different texts; those without three wrong answers are left out."""
-    found: dict[str, Question] = {}
-    idle = 0
-    while len(found) < count and idle < GIVE_UP_AFTER:
-        asked = maker(rng)
-        if len(asked.wrong) >= OPTIONS - 1 and asked.text not in found:
-            found[asked.text] = asked
-            idle = 0
-        else:
-            idle += 1
-    if len(found) < count:
-        raise InputError(
-            f"the lexicon gives {len(found)} different tasks for {name}, not {count}",
-            "Ask for fewer tasks in a group, or add words to data/lexicon/affixed.tsv",
-        )
-    return list(found.values())
-
-
-def read_items(path: Path) -> list[dict[str, Any]]:
+def read_items(path: Path) -> list[Item]:
     """The items of a benchmark file; raises InputError for a missing or malformed one."""
     try:
         items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -102,44 +48,81 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path} is not JSON Lines ({error})", "Generate it again") from error
     if not items:
         raise InputError(f"{path} is empty", "Generate it again")
-    needed = {"id", "prompt", "answer"} | ({"options"} if path.stem.endswith("_mcq") else set())
-    for item in items:
-        if not isinstance(item, dict) or not needed <= item.keys():
+    needed = {"id", "task", "group", "language", "prompt", "answer"}
+    needed |= {"options"} if path.stem.endswith("_mcq") else set()
+    for entry in items:
+        if not isinstance(entry, dict) or not needed <= entry.keys():
             raise InputError(
                 f"{path} has an item without {', '.join(sorted(needed))}", "Generate it again"
             )
     return items
 
 
-def part_of(item: dict[str, Any]) -> str:
-    """The category of an item, or `level` and its number."""
-    return str(item["category"]) if "category" in item else f"level{item['level']}"
+def part_of(entry: Item) -> str:
+    """The category of an item, or `level` and its number, or its group."""
+    if "category" in entry:
+        return str(entry["category"])
+    return f"level{entry['level']}" if "level" in entry else str(entry["group"])
+
+
+def settings_of(config: Config) -> Settings:
+    """What a job's configuration asks for."""
+    default = Settings()
+    return Settings(
+        groups=config.get("benchmark.groups", list),
+        seed=config.get("seed", int),
+        sizes=config.get("benchmark.sizes", dict, {}),
+        languages=config.get("benchmark.languages", list, default.languages),
+        shots=config.get("benchmark.shots", int, default.shots),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The stage's program: everything from the job's configuration."""
+    """The program: the job's configuration, else the defaults; options win over both."""
+    default = Settings()
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m evaluation.benchmarks")
-    parser.add_argument("--config", type=Path, required=True, help="the job's configuration")
-    parser.add_argument("--output-dir", type=Path, help="instead of benchmark.output_dir")
+    parser.add_argument("--config", type=Path, help="a job's configuration")
+    parser.add_argument("--output-dir", type=Path, help="default data/benchmarks")
+    parser.add_argument("--groups", nargs="+", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--languages", nargs="+", metavar="LANG", help=f"of {', '.join(LANGUAGES)}")
+    parser.add_argument("--seed", type=int, help=f"default {default.seed}")
+    parser.add_argument(
+        "--shots", type=int, help=f"examples a prompt, 0 to {MOST_SHOTS}, default {default.shots}"
+    )
+    parser.add_argument(
+        "--size", action="append", default=[], metavar="PART=N", help="questions of a part or group"
+    )
     args = parser.parse_args(argv)
 
     def program() -> int:
-        config = load_config(args.config)
-        return report(
-            args.output_dir or Path(config.get("benchmark.output_dir", str)),
-            config.get("benchmark.groups", list),
-            config.get("benchmark.tasks_per_group", int),
-            config.get("seed", int),
-        )
+        output, settings = chosen(args)
+        for path in generate(output, settings):
+            print(path)
+        return 0
 
     return guarded(program)
 
 
-def report(output: Path, groups: list[str], tasks: int, seed: int) -> int:
-    """Generate, and print the files' names."""
-    for path in generate(output, groups, tasks, seed):
-        print(path)
-    return 0
+def chosen(args: argparse.Namespace) -> tuple[Path, Settings]:
+    """The output directory and the settings that configuration and options give."""
+    config = load_config(args.config) if args.config else None
+    base = settings_of(config) if config else Settings()
+    given = config.get("benchmark.output_dir", str) if config else "data/benchmarks"
+    settings = Settings(
+        groups=args.groups or base.groups,
+        seed=base.seed if args.seed is None else args.seed,
+        sizes={**base.sizes, **dict(map(_size, args.size))},
+        languages=args.languages or base.languages,
+        shots=base.shots if args.shots is None else args.shots,
+    )
+    return args.output_dir or Path(given), settings
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not number.isdecimal():
+        raise InputError(f"{text!r} is no size", "Write PART=N, such as affixation=280")
+    return name, int(number)
 
 
 if __name__ == "__main__":

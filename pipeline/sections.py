@@ -173,10 +173,26 @@ class Wandb(Section, frozen=True):
     dir: str = ""
 
 
+class Sizes(Section, frozen=True):
+    """Questions a part: each of the four categories of pacute, of all levels, of CUTE's tasks."""
+
+    affixation: Positive = 280
+    composition: Positive = 280
+    manipulation: Positive = 320
+    syllabification: Positive = 160
+    hierarchical: Positive = 200
+    cute: Positive = 100
+    langgame: Positive = 1000
+    addition: Positive = 1000
+
+
 class Benchmark(Section, frozen=True):
     output_dir: str
-    groups: list[str]
-    tasks_per_group: Positive = 200
+    groups: list[Literal["pacute", "hierarchical", "cute", "langgame", "addition"]]
+    languages: list[Literal["fil", "en"]] = msgspec.field(default_factory=lambda: ["fil", "en"])
+    shots: Annotated[int, msgspec.Meta(ge=0, le=8)] = 4
+    sizes: Sizes = Sizes()
+    corpus: str = ""
 
 
 class Evaluate(Section, frozen=True):

@@ -1,298 +1,207 @@
-"""Items checked by a solver that reads their Filipino prompts and shares no code with them."""
+"""Items checked by a solver that reads their prompts and shares no code with their makers."""
 
 import json
-import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
 from evaluation.benchmarks import generate, main, part_of, read_items
 from evaluation.config import InputError
-from evaluation.groups import GROUPS
-from evaluation.lexicon import Word, by_root, load_lexicon
-from evaluation.morphemes import Morphemes
-from evaluation.questions import question
+from evaluation.generation import Settings, divide
+from evaluation.groups import GROUPS, SIZES
+from evaluation.lexicon import load_lexicon
+from tests.evaluation.solver import judge, pieces
 
-ROWS = [
-    line.split("\t")
-    for line in (Path(__file__).parents[2] / "data/lexicon/affixed.tsv")
-    .read_text()
-    .splitlines()[1:]
-]
-FORM = {(root, affix): form for form, root, affix, _, _ in ROWS}
-ROOT = {form: root for form, root, *_ in ROWS}
-ORDINAL = {
-    "unang": 0, "ikalawang": 1, "ikatlong": 2, "ikaapat na": 3, "ikalimang": 4,
-    "ikaanim na": 5, "ikapitong": 6,
-}  # fmt: skip
-NTH = f"({'|'.join(ORDINAL)})"
+Items = dict[str, list[dict[str, Any]]]
+SMALL = {"pacute": 12, "hierarchical": 9, "cute": 3, "langgame": 16, "addition": 8}
+FILES = [f"{group}_{mode}" for group in GROUPS for mode in ("mcq", "gen")]
 
 
-def split(word: str) -> str:
-    """Syllables by regular expressions: a vowel, its onset, and what cannot begin another."""
-    word = word.replace("ng", "N")
-    while (new := re.sub(r"([aeiou])([aeiou])", r"\1-\2", word)) != word:
-        word = new
-    word = re.sub(r"(?<=[aeiou])([mn])((?:bl|br|dr|pl|tr)[aeiou])", r"\1-\2", word)
-    word = re.sub(r"(?<=[aeiou])([^aeiou-]{2})([^aeiou-]{1,2})(?=[aeiou])", r"\1-\2", word)
-    word = re.sub(r"(?<=[aeiou])([^aeiou-])([^aeiou-])(?=[aeiou])", r"\1-\2", word)
-    word = re.sub(r"(?<=[aeiou])([^aeiou-])(?=[aeiou])", r"-\1", word)
-    return word.replace("N", "ng")
-
-
-def exchange(word: str, i: int, j: int) -> str:
-    letters = list(word)
-    letters[i], letters[j] = letters[j], letters[i]
-    return "".join(letters)
-
-
-def spellings(root: str, affix: str) -> set[str]:
-    """Root + affix by the rules, loosely: d or r, with and without h, hyphen as it must be."""
-    before, _, after = affix.partition(" ")
-    if affix.startswith("-") and affix.endswith("-"):
-        return {re.sub(r"^([^aeiou]*)", rf"\1{affix.strip('-')}", root, count=1)}
-    if affix.startswith("-"):
-        before, after = "", affix
-    stems = {root}
-    if after:
-        stem = re.sub(r"o([^aeiou]*)$", r"u\1", root)
-        bases = {stem, re.sub("d$", "r", stem)}
-        stems = {base + h + after.strip("-").removeprefix("h") for base in bases for h in ("", "h")}
-    prefix = before.strip("-")
-    if not prefix:
-        return stems
-    if prefix[-1] in "aeiou":
-        return {prefix + s for stem in stems for s in (stem, re.sub("^d", "r", stem))}
-    return {f"{prefix}-{stem}" if stem[0] in "aeiou" else prefix + stem for stem in stems}
-
-
-def cut(word: str, at: int, width: int, letter: str = "") -> str:
-    return word[:at] + letter + word[at + width :]
-
-
-SOLVERS: list[tuple[str, Callable[..., str]]] = [
-    (rf'Ano ang {NTH} titik ng salitang "(\w+)"\?', lambda n, w: w[ORDINAL[n]]),
-    (rf'Alisin ang {NTH} titik ng salitang "(\w+)"\.', lambda n, w: cut(w, ORDINAL[n], 1)),
-    (
-        rf'Palitan ng "(\w)" ang {NTH} titik ng salitang "(\w+)"\.',
-        lambda c, n, w: cut(w, ORDINAL[n], 1, c),
-    ),
-    (
-        rf'Isingit ang "(\w)" pagkatapos ng {NTH} titik ng salitang "(\w+)"\.',
-        lambda c, n, w: cut(w, ORDINAL[n] + 1, 0, c),
-    ),
-    (
-        rf'Pagpalitin ang {NTH} titik at {NTH} titik ng "(\w+)"\.',
-        lambda a, b, w: exchange(w, ORDINAL[a], ORDINAL[b]),
-    ),
-    (
-        r"Anong salita ang nabubuo ng mga titik na ([\w, ]+) sa ganitong ayos\?",
-        lambda letters: letters.replace(", ", ""),
-    ),
-    (
-        r'Ilang beses lumitaw ang titik na "(\w)" sa salitang "(\w+)"\?',
-        lambda c, w: str(w.count(c)),
-    ),
-    (
-        r'Pantigin ang salitang "(\w+)"\. Lagyan ng gitling ang pagitan ng mga pantig\.',
-        split,
-    ),
-    (
-        r'Ilang pantig mayroon ang salitang "(\w+)"\?',
-        lambda w: str(len(re.findall("[aeiou]", w))),
-    ),
-    (
-        r'Ikabit ang panlaping "([^"]+)" \(\w+\) sa salitang-ugat na "(\w+)"\.',
-        lambda affix, root: FORM[root, affix],
-    ),
-    (
-        r'Anong salita ang mabubuo mula sa salitang-ugat na "(\w+)" at panlaping "([^"]+)"\?',
-        lambda root, affix: FORM[root, affix],
-    ),
-    (r'Ano ang salitang-ugat ng "([^"]+)"\?', lambda form: ROOT[form]),
-    (
-        r'Anong panlapi ang ikinabit sa "(\w+)" upang mabuo ang "([^"]+)"\?',
-        lambda root, form: next(a for (r, a), f in FORM.items() if (r, f) == (root, form)),
-    ),
-    (
-        r'Palitan ng panlaping "([^"]+)" ang panlaping "[^"]+" ng salitang "([^"]+)"\.',
-        lambda affix, form: FORM[ROOT[form], affix],
-    ),
-    (
-        r'Palitan ng panlaping "([^"]+)" ang panlapi ng salitang "([^"]+)", '
-        r"saka pantigin ang bagong salita\.",
-        lambda affix, form: split(FORM[ROOT[form], affix]),
-    ),
-    (
-        r'Kunin ang salitang-ugat ng "([^"]+)" at isulat ito nang pabaligtad\.',
-        lambda form: ROOT[form][::-1],
-    ),
-]
-
-
-def solve(prompt: str) -> str:
-    """The answer, from the prompt alone."""
-    text = re.fullmatch(r"Tanong: (.+)\nSagot:", prompt)
-    assert text, prompt
-    found = [
-        answer(*match.groups())
-        for shape, answer in SOLVERS
-        if (match := re.fullmatch(shape, text.group(1)))
-    ]
-    assert len(found) == 1, prompt
-    return found[0]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    folder = tmp_path_factory.mktemp("benchmarks")
+def read(paths: list[Path]) -> Items:
     return {
         path.stem: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for path in generate(folder, list(GROUPS), 200, 42)
+        for path in paths
     }
 
 
-def test_the_solver_knows_its_own_syllables() -> None:
-    words = {"kaguluhan": "ka-gu-lu-han", "timbangan": "tim-ba-ngan", "makain": "ma-ka-in"}
-    assert {word: split(word) for word in words} == words
-    assert [split("tao"), split("trabaho"), split("ngumiti")] == ["ta-o", "tra-ba-ho", "ngu-mi-ti"]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Items:
+    return read(generate(tmp_path_factory.mktemp("benchmarks"), Settings()))
 
 
-def test_files_and_sizes(made: dict[str, list[dict[str, Any]]]) -> None:
-    assert list(made) == ["pacute_mcq", "pacute_gen", "hierarchical_mcq", "hierarchical_gen"]
-    assert {name: len(items) for name, items in made.items()} == dict.fromkeys(made, 200)
-    for name, items in made.items():
-        parts = Counter(map(part_of, items))
-        assert tuple(parts) == GROUPS[name.split("_")[0]]
-        assert max(parts.values()) - min(parts.values()) <= 1
-        assert len({item["prompt"] for item in items}) >= 190  # parts may ask one thing alike
-        assert len({item["id"] for item in items}) == 200
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_exactly_one_option_is_right(group: str, made: dict[str, list[dict[str, Any]]]) -> None:
-    for item in made[f"{group}_mcq"]:
+@pytest.mark.parametrize("name", FILES)
+def test_every_answer_follows_from_its_prompt_and_no_other_option_passes(
+    name: str, made: Items
+) -> None:
+    for item in made[name]:
+        _, question = pieces(item["prompt"], item["language"])
+        verdict = judge(question, item["language"])
+        if name.endswith("_gen"):
+            assert item["answer"] == verdict.answer, item
+            assert "options" not in item
+            continue
         options = item["options"]
         assert len(set(options)) == 4 and all(options)
-        assert [option == solve(item["prompt"]) for option in options].index(True) == item["answer"]
+        assert options[item["answer"]] == verdict.answer, item
+        assert [verdict.passes(option) for option in options].count(True) == 1, item
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_examples_are_right_and_share_no_root_with_the_items(name: str, made: Items) -> None:
+    shown_roots = {word.root for word in divide(load_lexicon())[1]}
+    asked_roots = {word.root for word in divide(load_lexicon())[0]}
+    assert not shown_roots & asked_roots and len(shown_roots) > 10
+    for item in made[name]:
+        examples, question = pieces(item["prompt"], item["language"])
+        assert len(examples) == len({asked for asked, _ in examples}) == 4
+        assert question not in {asked for asked, _ in examples}
+    for item in {(i["kind"], i["language"]): i for i in made[name]}.values():
+        for question, answer in pieces(item["prompt"], item["language"])[0]:
+            assert judge(question, item["language"]).answer == answer
+
+
+def test_the_plans_sizes(made: Items) -> None:
+    for name, items in made.items():
+        group = name.split("_")[0]
+        for language in ("fil", "en"):
+            parts = Counter(part_of(i) for i in items if i["language"] == language)
+            assert parts == {p: SIZES.get(p) or SIZES[group] for p in GROUPS[group]}
+    assert Counter(part_of(i) for i in made["pacute_mcq"]) == {
+        "affixation": 560, "composition": 560, "manipulation": 640, "syllabification": 320,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_free_answer_is_the_right_one(group: str, made: dict[str, list[dict[str, Any]]]) -> None:
-    for item in made[f"{group}_gen"]:
-        assert item["answer"] == solve(item["prompt"])
-        assert "options" not in item
+def test_a_task_is_one_question_in_every_language_and_mode(group: str, made: Items) -> None:
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for item in made[f"{group}_mcq"] + made[f"{group}_gen"]:
+        tasks.setdefault(item["task"], []).append(item)
+    for items in tasks.values():
+        assert len(items) == 4
+        assert len({(i["language"], "options" in i) for i in items}) == 4
+        assert len({(i["word"], i["kind"], part_of(i)) for i in items}) == 1
+        texts = {i["options"][i["answer"]] if "options" in i else i["answer"] for i in items}
+        assert len(texts) == 1
+    names = [i["id"] for i in made[f"{group}_mcq"] + made[f"{group}_gen"]]
+    assert len(set(names)) == len(names) == 4 * len(tasks)
+    for language in ("fil", "en"):
+        asked = [i["prompt"] for i in made[f"{group}_gen"] if i["language"] == language]
+        assert len(set(asked)) >= 0.98 * len(asked)  # two kinds may ask one thing alike
 
 
-def test_no_wrong_option_is_another_spelling_of_the_right_word(
-    made: dict[str, list[dict[str, Any]]],
-) -> None:
-    checked = 0
-    for item in made["pacute_mcq"] + made["hierarchical_mcq"]:
-        named = re.findall(r'"([^"]+)"', item["prompt"])
-        part = part_of(item)
-        if part not in {"affixation", "level3", "level4"}:
-            continue
-        affix = named[1] if part == "level4" else named[0]
-        root = {"affixation": named[-1], "level4": named[0]}.get(part) or ROOT[named[2]]
-        wrong = [o for i, o in enumerate(item["options"]) if i != item["answer"]]
-        assert not spellings(root, affix) & set(wrong), item
-        assert item["options"][item["answer"]] in spellings(root, affix)
-        checked += 1
-    assert checked > 100
-
-
-def test_no_wrong_affix_could_make_the_word(made: dict[str, list[dict[str, Any]]]) -> None:
-    asked = [i for i in made["hierarchical_mcq"] if "Anong panlapi" in i["prompt"]]
-    assert len(asked) > 10
-    for item in asked:
-        root, form = re.findall(r'"([^"]+)"', item["prompt"])
-        right = [affix for affix in item["options"] if form in spellings(root, affix)]
-        assert right == [item["options"][item["answer"]]]
-
-
-@pytest.mark.parametrize("kind", ["attach_affix", "compose", "exchange_affix", "find_affix"])
-def test_every_word_of_the_lexicon_gets_wrong_answers_that_are_wrong(kind: str) -> None:
-    morphemes = Morphemes(by_root(load_lexicon()))
-    for word in load_lexicon():
-        if kind == "exchange_affix" and not morphemes.partners(word):
-            continue
-        asked = getattr(morphemes, kind)(Random(word.form), word)
-        if kind == "find_affix":
-            assert asked.answer == word.affix
-            assert not [a for a in asked.wrong if word.form in spellings(word.root, a)]
-        else:
-            affix = re.findall(r'"([^"]+)"', asked.text)[kind == "compose"]
-            assert asked.answer == FORM[word.root, affix]
-            assert not spellings(word.root, affix) & set(asked.wrong), asked
-
-
-def test_an_affix_that_makes_the_same_word_is_no_wrong_answer() -> None:
-    words = [
-        Word("iako", "ako", "-i-", "infix", "I"),
-        Word("iuwi", "uwi", "i-", "prefix", "go home"),
-        Word("mag-uwi", "uwi", "mag-", "prefix", "go home"),
-    ]
-    asked = Morphemes(by_root(words)).find_affix(Random(0), words[0])
-    assert asked.wrong == ("mag-",)
-
-
-def test_a_question_drops_the_answer_and_doubles_from_its_wrong_ones() -> None:
-    assert question("?", "a", ["b", "a", "", "b", "c"]).wrong == ("b", "c")
+def test_words_are_the_lexicons(made: Items) -> None:
+    words = load_lexicon()
+    known = {word.form for word in words} | {word.root for word in words}
+    for name, items in made.items():
+        for item in items:
+            assert item["word"] in known or (item["word"] == "" and name.startswith("addition"))
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_right_options_stand_at_each_place_equally_often(
-    group: str, made: dict[str, list[dict[str, Any]]]
-) -> None:
+def test_right_options_stand_at_each_place_equally_often(group: str, made: Items) -> None:
     for part in GROUPS[group]:
-        places = Counter(i["answer"] for i in made[f"{group}_mcq"] if part_of(i) == part)
-        assert max(places.values()) - min(places.values()) <= 1 and len(places) == 4
+        for language in ("fil", "en"):
+            places = Counter(
+                i["answer"]
+                for i in made[f"{group}_mcq"]
+                if part_of(i) == part and i["language"] == language
+            )
+            assert max(places.values()) - min(places.values()) <= 1 and len(places) == 4
 
 
 def test_a_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    first = [path.read_bytes() for path in generate(tmp_path / "a", list(GROUPS), 40, 7)]
-    again = [path.read_bytes() for path in generate(tmp_path / "b", list(GROUPS), 40, 7)]
-    other = [path.read_bytes() for path in generate(tmp_path / "c", list(GROUPS), 40, 8)]
+    def run(name: str, seed: int) -> list[bytes]:
+        paths = generate(tmp_path / name, Settings(seed=seed, sizes=SMALL))
+        return [path.read_bytes() for path in paths]
+
+    first, again, other = run("a", 7), run("b", 7), run("c", 8)
     assert first == again
     assert all(a != b for a, b in zip(first, other, strict=True))
 
 
-def test_too_many_tasks_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"different tasks for pacute\.\w+, not 5000"):
-        generate(tmp_path, ["pacute"], 20000, 42)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": {**SMALL, "composition": 5}},
+        {"sizes": {**SMALL, "level2": 20}},
+        {"languages": ["en"]},
+        {"groups": ["hierarchical", "pacute"]},
+    ],
+    ids=["smaller part", "larger part", "one language", "fewer groups"],
+)
+def test_what_stays_asked_for_stays_the_same(change: dict[str, Any], tmp_path: Path) -> None:
+    before = read(generate(tmp_path / "a", Settings(sizes=SMALL)))
+    after = read(generate(tmp_path / "b", Settings(**{"sizes": SMALL, **change})))
+    kept = {item["id"]: item for items in before.values() for item in items}
+    found = [item for items in after.values() for item in items if item["id"] in kept]
+    assert len(found) > 100
+    assert all(item == kept[item["id"]] for item in found)
+
+
+def test_more_examples_change_the_prompts_beginning_alone(tmp_path: Path) -> None:
+    none, two = (
+        read(generate(tmp_path / str(shots), Settings(["pacute"], 42, SMALL, shots=shots)))[
+            "pacute_mcq"
+        ]
+        for shots in (0, 2)
+    )
+    for bare, longer in zip(none, two, strict=True):
+        assert longer["prompt"].endswith(bare["prompt"]) and "\n\n" not in bare["prompt"]
+        assert len(pieces(longer["prompt"], longer["language"])[0]) == 2
+        assert {**bare, "prompt": ""} == {**longer, "prompt": ""}
+
+
+def test_too_many_questions_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no more than \d+ different questions for pacute\.affix"):
+        generate(tmp_path, Settings(["pacute"], sizes={"affixation": 20000}))
     assert not list(tmp_path.iterdir())
 
 
-def test_too_few_tasks_and_unknown_groups_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="do not cover"):
-        generate(tmp_path, ["pacute"], 3, 42)
-    with pytest.raises(InputError, match="pacute, hierarchical"):
-        generate(tmp_path, ["cute"], 40, 42)
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"groups": ["cut"]}, "'cut' is not known. Choose from pacute, hierarchical, cute"),
+    ({"groups": []}, "no group"),
+    ({"languages": ["tl"]}, "'tl' is not known. Choose from fil, en"),
+    ({"sizes": {"level6": 3}}, "'level6' is not known"),
+    ({"sizes": {"cute": 0}}, "cute has size 0"),
+    ({"sizes": {"cute": "9"}}, "cute has size '9'"),
+    ({"shots": 9}, "0 to 8"),
+    ({"shots": -1}, "0 to 8"),
+]
 
 
-def test_the_program_reads_its_configuration(
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[str(change) for change, _ in WRONG])
+def test_settings_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Settings(**change)
+
+
+def test_the_program_reads_its_configuration_and_options_win(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
     config = tmp_path / "job.yaml"
     config.write_text(
-        f"parameters: {{seed: 1, benchmark: {{output_dir: {output}, groups: [pacute], "
-        "tasks_per_group: 8}}\n"
+        f"parameters: {{seed: 1, benchmark: {{output_dir: {output}, groups: [pacute], shots: 1, "
+        "sizes: {affixation: 3, composition: 4, manipulation: 6, syllabification: 3}}}\n"
     )
     assert main(["--config", str(config)]) == 0
-    assert sorted(path.name for path in output.iterdir()) == [
+    assert len(read_items(output / "pacute_mcq.jsonl")) == 32
+    assert sorted(path.name for path in output.glob("*.jsonl")) == [
         "pacute_gen.jsonl",
         "pacute_mcq.jsonl",
     ]
-    assert len(read_items(output / "pacute_mcq.jsonl")) == 8
+    other = tmp_path / "other"
+    given = ["--output-dir", str(other), "--languages", "en", "--size", "affixation=5"]
+    assert main(["--config", str(config), *given]) == 0
+    assert len(read_items(other / "pacute_mcq.jsonl")) == 18
+    capsys.readouterr()
+    assert main(["--config", str(config), "--size", "affixation"]) == 65
+    assert "PART=N" in capsys.readouterr().err
     config.write_text("parameters: {seed: 1}\n")
     assert main(["--config", str(config)]) == 65
-    assert "has no parameters.benchmark.output_dir" in capsys.readouterr().err
+    assert "has no parameters.benchmark.groups" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, "", "{\n", '{"id": 1}\n'])

@@ -13,6 +13,7 @@ from evaluation import evaluate as module
 from evaluation.benchmarks import generate
 from evaluation.config import InputError
 from evaluation.evaluate import Request, evaluate, main, modes_of, run_models, summarise
+from evaluation.generation import Settings
 from evaluation.groups import GROUPS
 from evaluation.models import LanguageModel
 
@@ -23,7 +24,9 @@ PROJECT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmarks")
-    generate(folder, list(GROUPS), 12, 1)
+    sizes = dict.fromkeys(GROUPS["pacute"], 3) | {"hierarchical": 2}
+    chosen = ["pacute", "hierarchical"]
+    generate(folder, Settings(chosen, seed=1, sizes=sizes, languages=["fil"], shots=0))
     return folder
 
 
@@ -113,7 +116,7 @@ def test_changed_inputs_are_evaluated_again(
     [
         ({"model": "nowhere"}, "nowhere holds no model"),
         ({"arm_data": "nowhere/d"}, "d_0001.bin, d_0002.bin missing"),
-        ({"benchmarks": ["cute"]}, "benchmark 'cute' is not known. Choose from pacute"),
+        ({"benchmarks": ["cut"]}, "benchmark 'cut' is not known. Choose from pacute"),
         ({"mode": "all"}, "Choose from mcq, gen, both"),
     ],
     ids=["model", "data", "group", "mode"],
@@ -179,8 +182,9 @@ def test_the_plans_three_commands(model_dir: Path, tmp_path: Path) -> None:
         given = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, env=given)
 
-    made = run("generate_benchmarks.py", "--tasks", "6")
-    assert made.returncode == 0 and len(list((tmp_path / "data/benchmarks").iterdir())) == 4
+    made = run("generate_benchmarks.py", "--groups", "pacute", "hierarchical", "--shots", "0",
+               "--size", "pacute=2", "--size", "hierarchical=1")  # fmt: skip
+    assert made.returncode == 0 and len(list((tmp_path / "data/benchmarks").glob("*.jsonl"))) == 4
     scored = run(
         "run_evaluation.py", "--models", str(model_dir), str(tmp_path / "gemma3-1b-patok"),
         "--benchmarks", "pacute", "hierarchical", "--eval-mode", "both",

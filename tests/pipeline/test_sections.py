@@ -81,7 +81,11 @@ WRONG = {
         ("tensor_parallel", 0), ("validate_batches", 0), ("data_path", ...), ("max_steps", ...),
     ],
     "wandb": [("mode", "on"), ("project", ...), ("name", 5), ("dir", 1)],
-    "benchmark": [("tasks_per_group", 0), ("groups", "pacute"), ("output_dir", ...)],
+    "benchmark": [
+        ("sizes", {"cute": 0}), ("sizes", {"level2": 5}), ("sizes", 200), ("groups", "pacute"),
+        ("groups", ["cut"]), ("languages", ["tl"]), ("shots", -1), ("shots", 9),
+        ("output_dir", ...),
+    ],
     "evaluate": [("mode", "mcqa"), ("benchmarks", "pacute"), ("heldout", "test"), ("model", ...)],
     "analyze": [("baseline", ...), ("results_dir", 1)],
 }  # fmt: skip
