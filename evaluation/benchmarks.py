@@ -19,10 +19,12 @@ MODES = ("mcq", "gen")
 
 
 def generate(output: Path, settings: Settings) -> list[Path]:
-    """Write the files of the groups; returns their paths.
+    """Write the files of the groups, and lm-eval's task files for them; returns the former's paths.
 
     Raises InputError where the lexicon gives fewer different questions than asked for.
     """
+    from evaluation.tasks import write_tasks  # it reads items with this module
+
     asked = ask_all(settings)
     progress = Progress(total=len(asked) * len(MODES), unit="files")
     written = []
@@ -32,6 +34,7 @@ def generate(output: Path, settings: Settings) -> list[Path]:
             write_jsonl(path, [item(q, la, mode) for q in questions for la in settings.languages])
             written.append(path)
             progress.advance(1, path.name)
+    write_tasks(output)
     return written
 
 

@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
     ),
     "benchmarks": Kind(("python", "-m", "evaluation.benchmarks", *CONFIG), ("benchmark",)),
     "evaluate": Kind(
-        ("python", "-m", "evaluation.evaluate", *CONFIG),
+        ("python", "-m", "evaluation.evaluate", *CONFIG, "--task", "{task}"),
         ("corpus", "tokenizer", "model", "train", "benchmark", "evaluate"),
         env="hf",
     ),
