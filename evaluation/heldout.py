@@ -86,6 +86,12 @@ def measure(model: LanguageModel, data: HeldOut, seq_length: int, notice: Notice
 
     Raises InputError where the arm's own documents decode to another text than the vanilla ones.
     """
+    if seq_length + 1 > model.longest:
+        raise InputError(
+            f"windows of {seq_length} tokens behind one of context do not fit the "
+            f"{model.longest} that this back end scores at once",
+            "Use evaluate.backend hf, or evaluate.heldout none",
+        )
     text = _texts(model, data.vanilla)
     if len(data.own) != len(data.vanilla) or _digest(_texts(model, data.own)) != _digest(text):
         raise InputError(

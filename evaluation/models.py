@@ -45,6 +45,7 @@ class LanguageModel:
     first: int
     vocab_size: int
     context: int
+    longest: int  # tokens of a sequence that the back end scores without cutting it
 
     def log_likelihoods(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], notice: Notice
@@ -116,7 +117,11 @@ def load_model(
         written = write_tokenizer(directory, Path(folder), eod)
         lm = _open(backend, directory, written, context)
     context = int(backend.arguments.get("max_length", context))
-    model = LanguageModel(lm, tokenizer, eod, first_token(directory, eod), vocab_size, context)
+    model = LanguageModel(
+        lm, tokenizer, eod, first_token(directory, eod), vocab_size, context,
+        # hf feeds all but the last token; the others want room for one that they make up.
+        longest=context + 1 if backend.name == "hf" else context - 1,
+    )  # fmt: skip
     _check_encoding(model, directory)
     return model
 

@@ -98,6 +98,14 @@ def test_documents_must_end_with_eod_and_hold_text(model: LanguageModel) -> None
         measure(model, HeldOut(arrays([[1]]), arrays([[1]]), 1), SEQ, nothing)
 
 
+def test_windows_that_a_back_end_would_cut_are_refused(model: LanguageModel) -> None:
+    documents = arrays([[*model.tokenizer.encode("isa dalawa"), 1]])
+    data = HeldOut(documents, documents, 1)
+    measure(model, data, model.context, nothing)
+    with pytest.raises(InputError, match="windows of 257 tokens .* do not fit the 257"):
+        measure(model, data, model.context + 1, nothing)
+
+
 def config(folder: Path, **evaluate: Any) -> Config:
     values = {
         "corpus": {"chunks": 2},
