@@ -6,7 +6,7 @@ is called, the id after it. What a killed command left between the two is found 
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,11 +52,6 @@ class Attempts:
         self.scheduler, self.transport = scheduler, transport
         self.patches = patches  # of the plan's jobs, for the attempts to remember
 
-    @property
-    def spool(self) -> str:
-        """Where the `local` scheduler keeps its jobs; others do not look at it."""
-        return self.transport.there(f"{self.plan.state_dir}/local")
-
     def submit(
         self, manifest: Manifest, job: Job, tasks: list[int], report: Report
     ) -> Iterator[Outcome]:
@@ -87,11 +82,13 @@ class Attempts:
         number = max((a.attempt for a in entry.attempts), default=0) + 1
         whole = len(tasks) == job.tasks
         links = entry.chain() if link > 1 else []
+        digest = render.script_digest(job)
         text = render.render(
             job,
             attempt_tasks=None if whole else tasks,
             link=link or 1,
             before=chain.before(links, link),
+            digest=digest,
         )
         self.prepare(job)
         name = f"{job.script}{self.scheduler.extension}"
@@ -102,7 +99,7 @@ class Attempts:
             token=new_token(),
             tasks=to_ranges(tasks),
             script=f"attempts/{job.name}.{number}{self.scheduler.extension}",
-            digest=render.script_digest(job),
+            digest=digest,
             time=now(),
             patch=list(self.patches.get(job.name, ())),
             before=self._by_hand(job, entry),
@@ -148,7 +145,6 @@ class Attempts:
             array=count if count > 1 else None,
             after=tuple(chain.before(entry.chain(), attempt.link)[:1])
             or tuple(_dependencies(job, report)),
-            spool=self.spool,
         )
         try:
             result = self.transport.launch(
@@ -204,7 +200,7 @@ class Attempts:
         return [name for name, attempt in waiting if attempt.id]
 
     def _find(self, giving_up: Sequence[str] = ()) -> dict[str, str]:
-        argvs = self.scheduler.find_argvs(self.spool)
+        argvs = self.scheduler.find_argvs()
         if giving_up:
             return self.scheduler.parse_find(self.transport.ask_after(argvs, giving_up))
         return self.scheduler.parse_find(self.transport.look(argvs))
@@ -257,7 +253,7 @@ def outcome(job: str, action: str, attempt: Attempt, links: int) -> Outcome:
 
 def new_token() -> str:
     """8 characters, a letter first: PBS's JSON turns what looks like a number into one."""
-    return "t" + secrets.token_hex(4)[1:]
+    return "t" + os.urandom(4).hex()[1:]
 
 
 def _dependencies(job: Job, report: Report) -> Iterator[str]:

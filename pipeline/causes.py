@@ -18,6 +18,7 @@ from pipeline.states import State
 OWN = "causes.yaml"
 _FACTOR = re.compile(r"x(\d+(?:\.\d+)?)")
 _WORDS = {"half": 0.5, "double": 2.0}
+_RESOURCES = {".resources.walltime": validate.parse_walltime, ".resources.mem": validate.parse_size}
 
 
 class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +40,8 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             re.compile(self.log)
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"log is no regular expression ({error}). Correct it") from None
+        for key, word in self.patch.items():
+            _measured(key, word)
 
     def fits(self, state: State, exit_code: int | None, lines: Iterable[str]) -> str | None:
         """The last of a log's lines that shows it, "" where it needs none; None: it does not fit.
@@ -110,7 +113,7 @@ def changes(row: Cause, job: Job) -> list[Change]:
     for key, word in row.patch.items():
         name = key.replace("<stage>", job.stage)
         before = _value(name, job)
-        after = None if before is None else _changed(before, word)
+        after = None if before is None else _changed(before, _measured(name, word))
         if after is None or after == before:
             return []
         found.append(Change(name, _text(name, before), _text(name, after)))
@@ -126,6 +129,17 @@ def _value(key: str, job: Job) -> Any:
     for word in key.split("."):
         value = value.get(word) if isinstance(value, Mapping) else None
     return value
+
+
+def _measured(key: str, word: str | int | float | bool) -> str | int | float | bool:
+    """A patch's value in the resource's own unit, seconds or bytes; other words as they are.
+
+    Raises ValueError for a value that is no walltime or no size.
+    """
+    parse = next((p for end, p in _RESOURCES.items() if key.endswith(end)), None)
+    if parse is None or (isinstance(word, str) and (word in _WORDS or _FACTOR.fullmatch(word))):
+        return word
+    return parse(str(word))
 
 
 def _changed(before: Any, word: str | int | float | bool) -> Any:

@@ -6,6 +6,7 @@ at once.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -961,6 +962,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a name may hold what no terminal shows
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Ten thousand tasks are many objects and no garbage: looking for some took 40 ms a command.
+    gc.set_threshold(200_000)
     cli(prog_name="pipeline")
 
 

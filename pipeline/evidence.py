@@ -8,7 +8,6 @@ late receipt.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 from pipeline import chain, receipts
 from pipeline.errors import plain
 from pipeline.job import Job
+from pipeline.lock import hostname
 from pipeline.manifest import Attempt, Entry, now, seconds
 from pipeline.ranges import from_ranges, to_ranges
 from pipeline.receipts import Receipt
@@ -80,7 +80,7 @@ class View:
                     self.newest[task] = relevant[-1]
         self._indices: dict[str, dict[int, int]] = {}
         # Departures are written as `<time> <host>`: each host counts the grace by its own clock.
-        self.now, self.host = now(), socket.gethostname()
+        self.now, self.host = now(), hostname()
         self.strangers: set[str] = set()
         self.gone = {  # task -> when it was first found here that the scheduler knows it no more
             task: when
@@ -134,7 +134,7 @@ class View:
             if link.state != "submitted" or self.place(1) != (link.id, 0):
                 return
             said = self._said(answer, link.id).get(0)
-            if said.state not in FINAL if said else not self.has_left(1, answer):
+            if said.state not in FINAL if said else not self.left_ids(answer):
                 return
             self.at += 1
             self.attempts[1] = self.links[self.at]
@@ -156,9 +156,17 @@ class View:
     def id_of(self, task: int) -> str:
         return self.place(task)[0]
 
-    def has_left(self, task: int, answer: Answer) -> bool:
-        job_id, index = self.place(task)
-        return job_id not in answer.silent and index not in self._said(answer, job_id)
+    def left_ids(self, answer: Answer) -> set[str]:
+        """The ids of the tasks that the scheduler answered about, but knows no more."""
+        said: dict[str, Mapping[int, TaskReport]] = {}
+        found = set()
+        for task in self.open_tasks():
+            job_id, index = self.place(task)
+            if job_id not in said:
+                said[job_id] = self._said(answer, job_id)
+            if index not in said[job_id]:
+                found.add(job_id)
+        return found - answer.silent.keys() - {""}
 
     def _said(self, answer: Answer, job_id: str) -> Mapping[int, TaskReport]:
         """What the scheduler says of a job, unless it shows that the id is another's by now."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,11 @@ from pipeline.errors import StateError
 from pipeline.yamlio import make_directory
 
 TIMEOUT_S = 120
+
+
+def hostname() -> str:
+    """This machine's name, as socket.gethostname() says it."""
+    return os.uname().nodename
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -111,7 +115,7 @@ def _is_at(path: Path, handle: int) -> bool:
 def _sign(handle: int) -> None:
     words = " ".join(["pipeline", *sys.argv[1:]])
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    me = Holder(socket.gethostname(), os.getpid(), _ticks(os.getpid()) or 0, words[:200], since)
+    me = Holder(hostname(), os.getpid(), _ticks(os.getpid()) or 0, words[:200], since)
     with contextlib.suppress(OSError):  # a full disk: then nobody can be named
         os.ftruncate(handle, 0)
         os.pwrite(handle, msgspec.json.encode(me) + b"\n", 0)
@@ -124,7 +128,7 @@ def _complaint(path: Path, handle: int) -> str:
         who = msgspec.json.decode(os.pread(handle, 4096, 0), type=Holder)
     except (OSError, msgspec.MsgspecError):
         return f"another pipeline command has held it for {TIMEOUT_S} s. {wait}"
-    if who.host != socket.gethostname():
+    if who.host != hostname():
         return (
             f"held by {who}. {wait}. If {who.host} is dead, the file server gives the lock back "
             f"by itself, after minutes; where it does not, remove {path.name}"

@@ -7,7 +7,6 @@ docs/scripts.md. How to change it: docs/templates.md.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import re
 import shlex
@@ -58,18 +57,19 @@ def extension(scheduler: str) -> str:
 
 def render(
     job: Job, *, attempt_tasks: Sequence[int] | None = None, link: int = 1,
-    before: Sequence[str] = (), templates: Path | None = None,
+    before: Sequence[str] = (), templates: Path | None = None, digest: str = "",
 ) -> str:  # fmt: skip
     """The script of a job, or of an attempt over some of its tasks, or of a chain's link behind
     those whose ids are in `before`, the newest first.
 
     One task makes a plain script, several an array 1..k that looks its index up in a map.
-    Raises ConfigError for what no script can hold: a secret, a placeholder, a newline in a name.
+    `digest`: the job's `script_digest`, where the caller has it. Raises ConfigError for what no
+    script can hold: a secret, a placeholder, a newline in a name.
     """
     tasks = _checked_tasks(job, attempt_tasks)
-    _check(job)
     folder = templates or TEMPLATES
-    text = _fill(job, tasks, script_digest(job, templates=folder), folder, link, before)
+    digest = digest or script_digest(job, templates=folder)
+    text = _fill(job, tasks, digest, folder, link, before)
     _check_text(job, text)
     return text
 
@@ -85,6 +85,8 @@ def script_digest(job: Job, *, templates: Path | None = None) -> str:
     # Comments at the top, directives among them, end at the first line that does something.
     body = "\n".join(_after_comments(script.splitlines()))
     config = json.dumps(job.config, sort_keys=True, ensure_ascii=False, default=str)
+    import hashlib
+
     return hashlib.sha256(f"{config}\0{body}".encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +205,8 @@ def reference(root: Path) -> Site:
 
 
 def _local_gpus() -> int:
+    import shutil
+
     if not shutil.which("nvidia-smi"):
         return 0
     try:

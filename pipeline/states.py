@@ -22,6 +22,8 @@ class State(StrEnum):
     LOST = "lost"  # the scheduler no longer knows the job and no final receipt came
     UNKNOWN = "unknown"  # nobody answered
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and each task's state is counted
+
 
 ACTIVE = frozenset({State.SUBMITTING, State.QUEUED, State.HELD, State.RUNNING})
 FINAL = frozenset(

@@ -43,9 +43,7 @@ class Tracker:
         answer = self._with_new(answer, asked, _open_ids(views))
         for view in views:
             view.advance(answer)
-        left = sorted(
-            {v.id_of(t) for v in views for t in v.open_tasks() if v.has_left(t, answer)} - {""}
-        )
+        left = sorted({job_id for view in views for job_id in view.left_ids(answer)})
         history = self._ask(left, self.scheduler.history_argvs, self.scheduler.parse_history)
         report = Report(jobs={}, silent={**answer.silent, **history.silent})
         grace_s = self.grace_s if self.store.writable() else None

@@ -120,8 +120,9 @@ class Here:
         found: dict[str, set[int]] = {}
         for pattern, tasks in patterns.items():
             found[pattern] = set()
+            parts = pattern.split("{task4}")
             for task in range(1, tasks + 1):
-                folder, _, name = pattern.replace("{task4}", f"{task:04d}").rpartition("/")
+                folder, _, name = f"{task:04d}".join(parts).rpartition("/")
                 if folder not in listings:
                     listings[folder] = _names(os.path.join(self.cwd or ".", folder or "."))
                 if name in listings[folder]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -103,7 +102,9 @@ def parse_size(text: str | int) -> int:
         raise ValueError(f"{text!r} is no size; write it like 480GB or 64GiB")
     unit = (match[2] or "").upper()
     factor = 1024 ** "KMGT".index(unit[0]) * 1024 if unit.endswith("I") else _UNITS[unit]
-    size = int(Fraction(match[1]) * factor)  # exact, where a float drops bytes above 2**53
+    whole, _, part = match[1].partition(".")
+    # Exact, where a float drops bytes above 2**53.
+    size: int = int(whole + part) * factor // 10 ** len(part)
     if size < 1:
         raise ValueError(f"{text!r} is nothing; give at least one byte")
     return size

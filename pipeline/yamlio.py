@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import os
 import re
-import tempfile
 import time
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
@@ -181,6 +179,8 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     try:
         make_directory(path.parent)
         _sweep(path)
+        import tempfile  # brings compression and more: nothing that `status` needs
+
         handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
@@ -253,6 +253,8 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """ "Did you mean X?" and the valid names, nearest first, for an error message."""
     names = sorted({n if len(n) <= MAX_NAME else f"{n[:MAX_NAME]}..." for n in valid})
+    import difflib
+
     close = difflib.get_close_matches(name[:MAX_NAME], names, n=3, cutoff=0.5)
     shown = close + [n for n in names if n not in close][:MAX_NAMES]
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -173,7 +173,7 @@ def _sweep(transport: Transport, token: str, kind: str) -> tuple[str, str]:
     time.sleep(server.adopt_after_s)  # a submission may arrive after its command was given up
     job_id = ""
     try:
-        found = server.parse_find(transport.run_all(server.find_argvs("")))
+        found = server.parse_find(transport.run_all(server.find_argvs()))
         job_id = found.get(token, "")
         argvs = server.cancel_argvs(job_id, None) if job_id else []
         for result in transport.run_all(argvs):

@@ -39,7 +39,6 @@ class Submission(msgspec.Struct, frozen=True):
     attempt: int
     array: int | None = None  # number of array elements, 1..array; None is a plain job
     after: tuple[str, ...] = ()  # job ids that must have ended, however they ended
-    spool: str = ""  # where the `local` scheduler keeps its state
 
 
 class TaskReport(msgspec.Struct, frozen=True):
@@ -93,7 +92,7 @@ class Scheduler(Protocol):
     def parse_history(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         """What those commands said."""
 
-    def find_argvs(self, spool: str) -> list[list[str]]:
+    def find_argvs(self) -> list[list[str]]:
         """Commands that list this user's jobs, running and remembered, with their tokens."""
 
     def parse_find(self, results: Sequence[Completed]) -> dict[str, str]:

@@ -45,9 +45,9 @@ class Local:
     ) -> None:  # fmt: skip
         self.spool, self.python, self.localq, self.slots = spool, python, localq, slots
 
-    def _argv(self, command: str, spool: str, *rest: str) -> list[str]:
+    def _argv(self, command: str, *rest: str) -> list[str]:
         # `--spool=DIR` and `--` keep a path that starts with a dash from being an option.
-        return [self.python, self.localq, command, f"--spool={spool or self.spool}", *rest]
+        return [self.python, self.localq, command, f"--spool={self.spool}", *rest]
 
     def submit_argv(self, submission: Submission) -> list[str]:
         options = [f"--name={submission.name}", f"--token={submission.token}"]
@@ -57,7 +57,7 @@ class Local:
         if submission.array is not None:
             options.append(f"--array={submission.array}")
         options.extend(f"--after={job_id}" for job_id in submission.after)
-        return self._argv("submit", submission.spool, *options, "--", submission.script)
+        return self._argv("submit", *options, "--", submission.script)
 
     def parse_submit(self, result: Completed) -> str:
         job_id = result.stdout.strip()
@@ -68,7 +68,7 @@ class Local:
         raise Unreachable(f"the local queue gave no job id: {_said(result)}")
 
     def query_argvs(self, ids: Sequence[str]) -> list[list[str]]:
-        return [self._argv("stat", self.spool, "--", *ids)] if ids else []
+        return [self._argv("stat", "--", *ids)] if ids else []
 
     def parse_query(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         if not ids:
@@ -88,8 +88,8 @@ class Local:
     def parse_history(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         return Answer({})
 
-    def find_argvs(self, spool: str) -> list[list[str]]:
-        return [self._argv("stat", spool)]
+    def find_argvs(self) -> list[list[str]]:
+        return [self._argv("stat")]
 
     def parse_find(self, results: Sequence[Completed]) -> dict[str, str]:
         if results and _NO_PROGRAM.search(results[0].stderr):
@@ -98,7 +98,7 @@ class Local:
 
     def cancel_argvs(self, job_id: str, indices: Sequence[int] | None) -> list[list[str]]:
         chosen = [] if indices is None else [f"--index={to_ranges(indices)}"]
-        return [self._argv("cancel", self.spool, *chosen, "--", job_id)]
+        return [self._argv("cancel", *chosen, "--", job_id)]
 
     def parse_cancel(self, result: Completed) -> None:
         if result.returncode == 0:

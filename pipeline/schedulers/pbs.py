@@ -90,7 +90,7 @@ class PBS:
     def parse_history(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         return _parse(ids, results, history=True)
 
-    def find_argvs(self, spool: str) -> list[list[str]]:
+    def find_argvs(self) -> list[list[str]]:
         """Both: where history is off the second says nothing, and qstat's `-u` excludes `-f`."""
         return [["qstat", "-f", "-F", "json"], ["qstat", "-x", "-f", "-F", "json"]]
 

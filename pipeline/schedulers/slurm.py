@@ -132,7 +132,7 @@ class Slurm:
         ended = {job_id: tasks for job_id, tasks in jobs.items() if tasks}
         return Answer(ended, answer.silent, answer.tokens)
 
-    def find_argvs(self, spool: str) -> list[list[str]]:
+    def find_argvs(self) -> list[list[str]]:
         return [
             [*SQUEUE, "ArrayJobID:|,Name:"],
             [*SACCT, "-o", "JobID,JobName", "-S", "now-7days", "-E", "now"],

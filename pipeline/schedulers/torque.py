@@ -104,7 +104,7 @@ class Torque:
     def parse_history(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         return Answer({})
 
-    def find_argvs(self, spool: str) -> list[list[str]]:
+    def find_argvs(self) -> list[list[str]]:
         return [["qstat", "-f"]]
 
     def parse_find(self, results: Sequence[Completed]) -> dict[str, str]:

@@ -1,16 +1,19 @@
-"""What all views share: the console, tables, colours of states."""
+"""What all views share: colours of states, JSON, tables as plain lines.
+
+Nothing here loads rich, which costs a tenth of what `status` may take; what draws with it is in
+`drawn.py`.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.errors import plain
 from pipeline.states import State
@@ -21,18 +24,54 @@ STYLES = {
     State.OOM: "red", State.LOST: "magenta", State.BLOCKED: "yellow", State.CANCELLED: "yellow",
     State.UNKNOWN: "magenta",
 }  # fmt: skip
+RIGHT = ("tasks", "GPUs", "cores", "hours", "attempt")  # columns of numbers
+LOG_WIDTH = 120  # characters, where nobody looks at a terminal
+LEAST = 20  # characters of a last column that is worth folding
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # for `cli` to end on, as any other print's
+def say(text: str, style: str = "") -> None:
+    """A line on standard output; colours only where a terminal shows them."""
+    click.echo(paint(text, style), color=False if os.environ.get("NO_COLOR") else None)
 
 
-def console() -> Console:
-    """Standard output; its width is the terminal's, or wide enough for a log."""
-    width = None if sys.stdout.isatty() else 120
-    # What programs and schedulers say is shown as it is: `[5-20%4]` and `:x:` are no markup.
-    return _Console(width=width, highlight=False, markup=False, emoji=False)
+def paint(text: str, style: str) -> str:
+    """The text in a style's escapes: a colour's name, `bold`, `dim`, or none."""
+    if not style:
+        return text
+    return click.style(text, **({style: True} if style in ("bold", "dim") else {"fg": style}))
+
+
+def table_lines(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]
+) -> Iterator[str]:
+    """A line a row under a heading, the second cell in the row's style; the last column is folded
+    at the terminal's width. What is shown of files and schedulers does not steer the terminal."""
+    cells = [columns, *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    whole = _width()
+    room = whole - before if whole - before >= LEAST else max(widths[-1], 1)
+    for row, style in zip(cells, ["", *styles], strict=True):
+        parts = [
+            cell.rjust(width) if name in RIGHT else cell.ljust(width)
+            for cell, width, name in zip(row, widths, columns, strict=True)
+        ]
+        first, *more = [row[-1][i : i + room] for i in range(0, len(row[-1]), room)] or [""]
+        if style:
+            parts[1] = paint(parts[1], style)
+        line = "  ".join([*parts[:-1], first]).rstrip()
+        yield line if row is not columns else paint(line, "bold")
+        for rest in more:
+            yield " " * before + rest
+
+
+def _width() -> int:
+    """Columns of the terminal, or wide enough for a log."""
+    if not sys.stdout.isatty():
+        return LOG_WIDTH
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def print_json(value: Any) -> None:
@@ -55,23 +94,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(child) for child in value]
     return value
-
-
-class _Table(Table):
-    """What a site's file or a scheduler's answer holds does not steer the terminal."""
-
-    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        super().add_row(*(plain(c) if isinstance(c, str) else c for c in cells), **options)
-
-
-def table_of(*columns: str) -> Table:
-    table = _Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        right = column in ("tasks", "GPUs", "cores", "hours", "attempt")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    return table
-
-
-def styled(state: State) -> Text:
-    """A state in its colour."""
-    return Text(str(state), style=STYLES[state])

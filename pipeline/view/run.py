@@ -20,8 +20,8 @@ from pipeline.plan import Plan
 from pipeline.report import JobStatus, Report
 from pipeline.states import ACTIVE, FINAL, State
 from pipeline.validate import format_walltime
-from pipeline.view.common import console, styled
-from pipeline.view.status import jobs_table, progress, remark, summary, task_counts
+from pipeline.view.drawn import console, styled
+from pipeline.view.status import print_jobs, progress, remark, summary, task_counts
 from pipeline.view.tasks import why
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def live_view(made: Plan, report: Report, elapsed: float) -> RenderableType:
         running += [job for job in cells.values() if job.state == State.RUNNING and job.progress]
     lines = [Text(f"{job.name}: {progress(job.progress)}", style="cyan") for job in running]
     lines += [Text(f"No answer about {i}: {r}", style="magenta") for i, r in report.silent.items()]
-    footer = summary(report).append(f"   {format_walltime(int(elapsed))}", style="dim")
+    footer = Text(", ").join(Text(text, style) for text, style in summary(report))
+    footer.append(f"   {format_walltime(int(elapsed))}", style="dim")
     return Group(table, *lines, footer)
 
 
@@ -111,8 +112,7 @@ def _cell(job: JobStatus) -> Text:
 
 def ending(engine: Engine, report: Report) -> None:
     """After a run: what failed and why, or the comparison and where everything lies."""
-    out = console()
-    out.print(jobs_table(engine.plan, report))
+    print_jobs(engine.plan, report)
     failed = [j for j in report.jobs.values() if j.state in FINAL and j.state != State.COMPLETED]
     for job in failed[:3]:
         task = next(t for t in job.tasks.values() if t.state == job.state)
@@ -123,7 +123,7 @@ def ending(engine: Engine, report: Report) -> None:
         return
     for made in engine.plan.jobs:
         if made.kind == "analyze":
-            comparison(engine.root / made.config["parameters"]["analyze"]["results_dir"], out)
+            comparison(engine.root / made.config["parameters"]["analyze"]["results_dir"], console())
     study = engine.plan.study
     for what in ("data", "results", "state"):
         click.echo(f"{what}: {study.directory(what)}/")

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.site import Queue, Site
-from pipeline.view.common import console, print_json, table_of
+from pipeline.view.common import print_json
+from pipeline.view.drawn import console, table_of
 from pipeline.yamlio import dump
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.table import Table
-from rich.text import Text
 
 from pipeline import receipts
+from pipeline.errors import plain
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.ranges import to_ranges
@@ -20,7 +19,7 @@ from pipeline.report import JobStatus, Report, TaskStatus
 from pipeline.states import State
 from pipeline.track import check_outputs
 from pipeline.validate import format_walltime
-from pipeline.view.common import STYLES, console, print_json, styled, table_of
+from pipeline.view.common import STYLES, paint, print_json, say, table_lines
 
 if TYPE_CHECKING:
     from pipeline.submit import Engine
@@ -34,22 +33,21 @@ def status(engine: Engine, report: Report, only: Job | None, as_json: bool) -> N
         return
     if report.unsaved:
         click.echo(f"warning: {report.unsaved}", err=True)
-    out = console()
     if only:
         for line in _tasks_lines(report.jobs[only.name]):
-            out.print(line, soft_wrap=True)
+            say(line)
     else:
-        out.print(jobs_table(engine.plan, report))
-        out.print(summary(report))
+        print_jobs(engine.plan, report)
+        say(", ".join(paint(text, style) for text, style in summary(report)))
     for name, left in report.removed.items():
         said = f"{name} is no longer in the study but {left.state} as {left.id}"
-        out.print(f"{said}. `pipeline cancel --all` ends it.", style="yellow")
+        say(plain(f"{said}. `pipeline cancel --all` ends it."), "yellow")
     for name in report.adopted:
-        out.print(f"Adopted {name}: an interrupted command had submitted it.", style="yellow")
+        say(plain(f"Adopted {name}: an interrupted command had submitted it."), "yellow")
     for link in report.dropped:
-        out.print(f"Cancelled {link}: nothing is left for it to do.", style="yellow")
+        say(plain(f"Cancelled {link}: nothing is left for it to do."), "yellow")
     for job_id, reason in report.silent.items():
-        out.print(f"No answer about {job_id}: {reason}", style="magenta")
+        say(plain(f"No answer about {job_id}: {reason}"), "magenta")
 
 
 def _status_json(engine: Engine, report: Report, only: Job | None) -> dict[str, Any]:
@@ -101,15 +99,19 @@ def _elapsed(task: TaskStatus, content: dict[str, Any]) -> int | None:
     return int(end - start) if numbers else None
 
 
-def jobs_table(made: Plan, report: Report) -> Table:
-    table = table_of("job", "state", "tasks", "id", "attempt", "evidence", "")
+def print_jobs(made: Plan, report: Report) -> None:
+    """A line a job, as the plan orders them."""
+    rows, styles = [], []
     for job in made.jobs:
         found = report.jobs[job.name]
-        table.add_row(
-            job.name, styled(found.state), task_counts(found), found.id,
-            str(found.attempt or ""), _evidence(found), remark(found),
-        )  # fmt: skip
-    return table
+        rows.append((
+            job.name, str(found.state), task_counts(found), found.id, str(found.attempt or ""),
+            _evidence(found), remark(found),
+        ))  # fmt: skip
+        styles.append(STYLES[found.state])
+    columns = ("job", "state", "tasks", "id", "attempt", "evidence", "")
+    for line in table_lines(columns, rows, styles):
+        say(line)
 
 
 def task_counts(job: JobStatus) -> str:
@@ -157,17 +159,14 @@ def progress(values: dict[str, Any]) -> str:
     return ", ".join(parts) or str(values.get("message", ""))
 
 
-def summary(report: Report) -> Text:
-    text = Text()
+def summary(report: Report) -> list[tuple[str, str]]:
+    """`3 running` and its style for every state that any task is in."""
     counts = report.counts()
-    for state in State:
-        if state in counts:
-            text.append(f"{', ' if text else ''}{counts[state]} {state}", style=STYLES[state])
-    return text
+    return [(f"{counts[state]} {state}", STYLES[state]) for state in State if state in counts]
 
 
-def _tasks_lines(job: JobStatus) -> Iterator[Text]:
-    """A line a task. Not a table of rich's, which takes a second a thousand rows."""
+def _tasks_lines(job: JobStatus) -> Iterator[str]:
+    """A line a task, never folded: a program may read them."""
     rows = [("task", "state", "evidence", "id", "attempt", "host", "elapsed", "exit", "")]
     for task in job.tasks.values():
         content = receipts.read(task.receipt) if task.receipt else {}
@@ -181,9 +180,11 @@ def _tasks_lines(job: JobStatus) -> Iterator[Text]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     styles = ["bold", *(STYLES[task.state] for task in job.tasks.values())]
     for row, style in zip(rows, styles, strict=True):
-        number, state, *rest = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        line = Text(f"{number}  ", style="bold" if style == "bold" else "").append(state, style)
-        yield line.append(f"  {'  '.join(rest)}".rstrip())
+        cells = (plain(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        number, state, *rest = cells
+        if style == "bold":
+            number = paint(number, style)
+        yield f"{number}  {paint(state, style)}  {'  '.join(rest)}".rstrip()
 
 
 def _task_evidence(task: TaskStatus) -> str:

@@ -16,7 +16,8 @@ from pipeline.forecast import Forecast
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.validate import format_walltime
-from pipeline.view.common import console, print_json, table_of
+from pipeline.view.common import print_json
+from pipeline.view.drawn import console, table_of
 
 
 def plan(made: Plan, as_json: bool, root: Path) -> None:

@@ -14,7 +14,8 @@ from rich.text import Text
 from pipeline import diagnose
 from pipeline.errors import StateError
 from pipeline.job import Job
-from pipeline.view.common import console, print_json, styled
+from pipeline.view.common import print_json
+from pipeline.view.drawn import console, styled
 
 if TYPE_CHECKING:
     from pipeline.remote import Remote

@@ -514,7 +514,7 @@ def test_the_scheduler_module_speaks_to_it(pbs: Cluster) -> None:
     assert {i: r.state for i, r in answer.jobs[job_id].items()} == dict.fromkeys(
         (1, 2, 3), State.HELD
     )
-    found = scheduler.parse_find([ask(argv) for argv in scheduler.find_argvs("")])
+    found = scheduler.parse_find([ask(argv) for argv in scheduler.find_argvs()])
     assert found["tabc1234"] == job_id
     pbs.open_gate()
     pbs.ended(job_id)

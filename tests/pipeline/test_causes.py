@@ -34,7 +34,13 @@ def row(name: str) -> Cause:
         (State.LOST, None, "", "lost"),
         (State.BLOCKED, 78, "", "upstream"),
         (State.FAILED, 1, "OSError: [Errno 122] Disk quota exceeded\n", "disk"),
-        (State.FAILED, 65, "error: seapile.jsonl: no such file\n", None),
+        (State.FAILED, 65, "error: seapile.jsonl: no such file\n", "input"),
+        (State.FAILED, 1, "FileNotFoundError: No such file or directory: 'a.pkl'\n", "data"),
+        (State.FAILED, 1, "_pickle.UnpicklingError: pickle data was truncated\n", "data"),
+        (State.FAILED, 127, "bash: nvidia-smi: command not found\n", "program"),
+        (State.FAILED, 1, "Watchdog caught collective operation timeout\n", "network"),
+        (State.FAILED, 1, "wandb: Network error (ConnectionError), entering loop.\n", "wandb"),
+        (State.FAILED, 3, "something else\n", None),
     ],
 )  # fmt: skip
 def test_the_first_row_that_fits(
@@ -91,6 +97,16 @@ def test_walltime_and_memory_are_written_as_a_study_writes_them(world: World) ->
     ]
 
 
+def test_a_patch_may_give_walltime_and_memory_themselves(world: World) -> None:
+    given = {
+        "stages.<stage>.resources.walltime": "03:00:00",
+        "stages.<stage>.resources.mem": "2GiB",
+    }
+    cause = Cause("n", "c", "a", log="x", patch={**given})
+    found = causes.changes(cause, world.plan.job("make"))
+    assert [change.after for change in found] == ["03:00:00", "2048MiB"]
+
+
 def test_a_project_adds_and_replaces_rows(tmp_path: Path) -> None:
     (tmp_path / "causes.yaml").write_text(
         "causes:\n"
@@ -117,6 +133,10 @@ def test_a_project_adds_and_replaces_rows(tmp_path: Path) -> None:
         ("causes: [{name: a, cause: b, log: x}]", "advice"),
         ("causes: [{name: a, cause: b, advice: c, log: x}, {name: a, cause: b, advice: c, log: y}]",
          "two rows are called 'a'"),
+        ("causes: [{name: a, cause: b, advice: c, log: x, patch: {s.resources.mem: much}}]",
+         "'much' is no size"),
+        ("causes: [{name: a, cause: b, advice: c, log: x, patch: {s.resources.walltime: long}}]",
+         "'long' is no walltime"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, says: str) -> None:

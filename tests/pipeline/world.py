@@ -86,7 +86,7 @@ class FakeScheduler:
     def parse_history(self, ids: Sequence[str], results: Sequence[Completed]) -> Answer:
         return Answer({i: self.past[i] for i in ids if i in self.past})
 
-    def find_argvs(self, spool: str) -> list[list[str]]:
+    def find_argvs(self) -> list[list[str]]:
         return [["find"]]
 
     def parse_find(self, results: Sequence[Completed]) -> dict[str, str]:

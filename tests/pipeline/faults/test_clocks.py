@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -67,7 +66,7 @@ def test_each_host_counts_the_grace_by_its_own_clock(
     world.scheduler.jobs.clear()
     assert world.states("make") == {"unknown": "1"}, "seen here first"
     clock = time.time
-    monkeypatch.setattr(socket, "gethostname", lambda: "login2")
+    monkeypatch.setattr("pipeline.evidence.hostname", lambda: "login2")
     monkeypatch.setattr(time, "time", lambda: clock() + ahead)
     monkeypatch.setattr("pipeline.evidence.now", lambda: later(ahead))
     assert world.states("make") == {"unknown": "1"}, "login2 sees it for the first time"

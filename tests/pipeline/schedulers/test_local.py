@@ -34,17 +34,16 @@ def job(job_id: str, tasks: dict[int, dict[str, Any]], **more: Any) -> dict[str,
 def test_submit_argv() -> None:
     submission = Submission(
         script="-odd name.sh", name="-x 'y'", token="3fa9c2d1", attempt=2,
-        array=4, after=("L3", "L4"), spool="/other",
+        array=4, after=("L3", "L4"),
     )  # fmt: skip
     assert LOCAL.submit_argv(submission) == [
-        "py", "q.py", "submit", "--spool=/other", "--name=-x 'y'", "--token=3fa9c2d1",
+        "py", "q.py", "submit", "--spool=/the spool", "--name=-x 'y'", "--token=3fa9c2d1",
         "--attempt=2", "--array=4", "--after=L3", "--after=L4", "--", "-odd name.sh",
     ]  # fmt: skip
 
 
-def test_submit_argv_of_a_plain_job_uses_its_own_spool() -> None:
+def test_submit_argv_of_a_plain_job() -> None:
     argv = LOCAL.submit_argv(Submission(script="s", name="n", token="t", attempt=1))
-    assert "--spool=/the spool" in argv
     assert not [word for word in argv if word.startswith(("--array", "--after"))]
 
 
@@ -140,7 +139,7 @@ def test_no_answer_is_silence_not_absence(result: Completed) -> None:
 
 
 def test_find_by_token() -> None:
-    assert LOCAL.find_argvs("/s") == [["py", "q.py", "stat", "--spool=/s"]]
+    assert LOCAL.find_argvs() == [["py", "q.py", "stat", "--spool=/the spool"]]
     listing = stat(job("L1", {}, token="aa"), job("L2", {}), job("L3", {}, token="bb"))
     assert LOCAL.parse_find([listing]) == {"aa": "L1", "bb": "L3"}
     with pytest.raises(Unreachable):
@@ -189,14 +188,14 @@ def test_for_real(tmp_path: Path) -> None:
 
     script = tmp_path / "job.sh"
     script.write_text(
-        '[ "$LOCAL_ARRAY_INDEX" != 2 ] || exit 3\nsleep "${LOCAL_ARRAY_INDEX/3/60}"\n'
+        "case $LOCAL_ARRAY_INDEX in 2) exit 3 ;; 3 | 4) sleep 120 ;; *) sleep 1 ;; esac\n"
     )
     plan = Submission(script=str(script), name="n", token="3fa9c2d1", attempt=1, array=4)
     first = scheduler.parse_submit(run(scheduler.submit_argv(plan)))
     after = Submission(script=str(script), name="m", token="x", attempt=1, after=(first,))
     second = scheduler.parse_submit(run(scheduler.submit_argv(after)))
     assert ask(second, "L77").jobs[second][0].reason == f"waits for {first}"
-    found = scheduler.parse_find([run(argv) for argv in scheduler.find_argvs("")])
+    found = scheduler.parse_find([run(argv) for argv in scheduler.find_argvs()])
     assert found == {"3fa9c2d1": first, "x": second}
     for argv in scheduler.cancel_argvs(first, [3, 4]) + scheduler.cancel_argvs(second, None):
         scheduler.parse_cancel(run(argv))

@@ -460,7 +460,7 @@ def test_no_listing_is_no_absence(result: Completed) -> None:
 
 
 def test_both_listings_are_asked_for() -> None:
-    assert pbs.find_argvs("") == [
+    assert pbs.find_argvs() == [
         ["qstat", "-f", "-F", "json"], ["qstat", "-x", "-f", "-F", "json"],
     ]  # fmt: skip
 

@@ -144,7 +144,7 @@ def test_an_id_is_named_whenever_subjobs_are_asked_for() -> None:
     """`qstat -t -x` without one did not end on a server with many: 124 is `timeout`'s."""
     assert load("openpbs", "84-qstat-all-x-t-json").returncode == 124
     ids = ["1[].vm", "2.vm"]
-    for argv in [*pbs.query_argvs(ids), *pbs.history_argvs(ids), *pbs.find_argvs("")]:
+    for argv in [*pbs.query_argvs(ids), *pbs.history_argvs(ids), *pbs.find_argvs()]:
         assert "-t" not in argv or argv[-1] in ids
         assert "-u" not in argv, "it conflicts with -f"
         assert sum(word.endswith(".vm") for word in argv) <= 1, "of two, the second is left out"

@@ -114,7 +114,7 @@ def test_lists_of_pending_tasks_are_cut_unless_told_not_to() -> None:
     whole = load("slurm", "squeue-array-truncated2-BITSTR0").stdout.split("|")[0]
     found = split_id(whole)
     assert found and found[1] and len(found[1]) == 26 and 77 in found[1]
-    for argv in (*slurm.query_argvs(["91"]), *slurm.history_argvs(["91"]), *slurm.find_argvs("")):
+    for argv in (*slurm.query_argvs(["91"]), *slurm.history_argvs(["91"]), *slurm.find_argvs()):
         assert argv[:2] == ["env", "SLURM_BITSTR_LEN=0"]
 
 
