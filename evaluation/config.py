@@ -109,7 +109,7 @@ def choose(name: str, values: Iterable[str], valid: Iterable[str]) -> list[str]:
 
 @dataclass(slots=True)
 class Progress:
-    """Tells PIPELINE_PROGRESS how far the job is, at most once a second; silent where unset."""
+    """Tells PIPELINE_PROGRESS and a terminal how far the job is, at most once a second."""
 
     total: int
     unit: str
@@ -121,10 +121,21 @@ class Progress:
         """Add `count` units and tell it; the last unit is always told."""
         self.done += count
         target, now = os.environ.get("PIPELINE_PROGRESS"), time.monotonic()
-        if not target or (now - self.written < PROGRESS_EVERY_S and self.done < self.total):
+        terminal = sys.stderr.isatty()
+        if not target and not terminal:
+            return
+        if now - self.written < PROGRESS_EVERY_S and self.done < self.total:
             return
         self.written = now
         elapsed = max(now - self.started, 1e-9)
+        if terminal:
+            end = "\n" if self.done >= self.total else ""
+            share = 100 * self.done / max(self.total, 1)
+            amount = f"{self.done:,} of {self.total:,} {self.unit}, {elapsed:.0f} s"
+            sys.stderr.write(f"\r{share:.0f} %, {amount}: {message}\x1b[K{end}")
+            sys.stderr.flush()
+        if not target:
+            return
         told = {
             "done": self.done,
             "total": self.total,

@@ -106,8 +106,8 @@ def _ask(
     (group, part, size), (seed, shots) = part_of, drawn
     stream = f"{seed}/{group}/{part}"
     rngs = {kind: Random(f"{stream}/{kind}") for kind in kinds}
-    shown = {kind: _examples(examples[kind], f"{stream}/{kind}/examples", shots) for kind in kinds}
-    seen: dict[str, set[str]] = {kind: set() for kind in kinds}
+    shown = {kind: _examples(examples[kind], f"{stream}/{kind}/examples") for kind in kinds}
+    seen = {kind: {example.fil for example in shown[kind]} for kind in kinds}
     order = Random(f"{stream}/positions")
     names, made, places = list(kinds), list[Asked](), list[int]()
     for number in range(size):
@@ -118,8 +118,8 @@ def _ask(
         place = places.pop()
         options = rng.sample(question.wrong[: OPTIONS + 1], OPTIONS - 1)
         options.insert(place, question.answer)
-        asked = Asked(group, part, number, kind, question, tuple(options), place, shown[kind])
-        made.append(asked)
+        before = shown[kind][:shots]
+        made.append(Asked(group, part, number, kind, question, tuple(options), place, before))
     return made
 
 
@@ -136,10 +136,10 @@ def _next(rng: Random, maker: Maker, seen: set[str], name: str) -> Question:
     )
 
 
-def _examples(maker: Maker, stream: str, shots: int) -> tuple[Question, ...]:
-    """So many different questions; fewer are the beginning of more."""
+def _examples(maker: Maker, stream: str) -> tuple[Question, ...]:
+    """As many different questions as a prompt may show, so that none of them is asked as well."""
     rng, seen = Random(stream), set[str]()
-    return tuple(_next(rng, maker, seen, f"the examples {stream}") for _ in range(shots))
+    return tuple(_next(rng, maker, seen, f"the examples {stream}") for _ in range(MOST_SHOTS))
 
 
 def item(asked: Asked, language: str, mode: str) -> Item:

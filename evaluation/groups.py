@@ -61,6 +61,8 @@ def makers(lexicon: list[Word], pool: list[Word]) -> dict[str, dict[str, Kinds]]
     made = Morphology(lexicon, pool)
     roots = sorted({word.root for word in pool if plain(word.root) and len(word.root) >= 4})
     forms = [word.form for word in pool if plain(word.form)]
+    reversible = [word for word in pool if plain(word.root)]
+    lettered = [word for word in made.spelled if plain(word.form)]
     divided = [word.form for word in pool if syllabic.divisible(word.form)]
     return {
         "pacute": {
@@ -111,8 +113,8 @@ def makers(lexicon: list[Word], pool: list[Word]) -> dict[str, dict[str, Kinds]]
             "level4": {"compose": _over(made.spelled, made.compose)},
             "level5": {
                 "exchange_and_split": _over(made.exchangeable, made.exchange_and_split),
-                "find_and_reverse": _over(pool, made.find_and_reverse),
-                "compose_and_delete": _over(made.spelled, made.compose_and_delete),
+                "find_and_reverse": _over(reversible, made.find_and_reverse),
+                "compose_and_delete": _over(lettered, made.compose_and_delete),
             },
         },
         "cute": _cute(roots, forms),

@@ -680,10 +680,7 @@ def _dataset(context: Context, job: Job) -> tuple[str, ...]:
 
 
 def _run_corpus(module: str, arguments: list[str]) -> int:
-    """Run a program of `corpus` and return its exit code.
-
-    A process of its own: this package starts at once and never needs numpy.
-    """
+    """Run a program of `corpus` and return its exit code."""
     from importlib.util import find_spec
 
     if lacking := [name for name in ("numpy", "tokenizers") if find_spec(name) is None]:
@@ -691,12 +688,79 @@ def _run_corpus(module: str, arguments: list[str]) -> int:
             f"{sys.executable} has no {' and no '.join(lacking)}. "
             "Run: pip install 'pipeline-studies[corpus]'"
         )
+    return _run_program(module, arguments)
+
+
+def _run_program(module: str, arguments: list[str]) -> int:
+    """Run a program of another package and return its exit code.
+
+    A process of its own: this package starts at once and never needs numpy.
+    """
     import subprocess
 
     project = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (project, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}).returncode
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION]...")
+@run_options
+def benchmarks(context: Context, arguments: tuple[str, ...]) -> None:
+    """Write the study's benchmark files and their datasheet here and now, without a job.
+
+    What the study's `benchmark` section asks for, where its stage would write it. The same seed,
+    sizes and lexicon give the same bytes. `pipeline submit benchmarks` does it as a job.
+    docs/benchmarks.md describes the files.
+
+    \b
+    More options:
+      --groups GROUP...     of pacute, hierarchical, cute, langgame, addition
+      --languages LANG...   of fil, en
+      --seed N, --shots K   another seed; examples before each question, 0 to 8
+      --size PART=N         questions of a part or a group's parts; repeatable
+      --output-dir DIR      write there instead
+      --corpus FILE         JSON Lines to search for the items' n-grams
+      --dry-run, --json     count and write nothing; print the datasheet as JSON
+
+    \b
+    Example:
+      pipeline benchmarks
+      pipeline benchmarks --profile demo --dry-run
+      pipeline benchmarks --groups pacute --languages en --size affixation=500 --output-dir /tmp/b
+    """
+    sys.exit(_run_program("evaluation.benchmarks", [*_benchmark_words(context), *arguments]))
+
+
+def _benchmark_words(context: Context) -> list[str]:
+    """The options of `evaluation.benchmarks` that say what the study's stage does."""
+    from pipeline import plan, site, study
+    from pipeline.job import host_path
+
+    local = context.chosen_site() == "local"
+    made = plan.make(
+        study.load(context.study_path, context.profiles, context.sets),
+        site.reference(context.root) if local else context.site(),
+    )
+    job = next((job for job in made.jobs if job.kind == "benchmarks"), None)
+    if job is None:
+        raise StateError(f"{made.study.name} has no benchmarks stage. Name a study that has one")
+    asked = job.config["parameters"]["benchmark"]
+    output = _relative(context.root / host_path(job, asked["output_dir"]))
+    words = ["--output-dir", str(output), "--seed", str(job.config["parameters"]["seed"])]
+    for key in ("groups", "languages"):
+        words += [f"--{key}", *asked[key]] if key in asked else []
+    words += ["--shots", str(asked["shots"])] if "shots" in asked else []
+    for part, size in asked.get("sizes", {}).items():
+        words += ["--size", f"{part}={size}"]
+    if asked.get("corpus"):
+        corpus = context.root / host_path(job, asked["corpus"])
+        if corpus.is_file():
+            words += ["--corpus", str(_relative(corpus))]
+        else:
+            click.echo(f"{_relative(corpus)} is not there: contamination is not checked.", err=True)
+    return words
 
 
 @cli.command()

@@ -43,7 +43,9 @@ KINDS: dict[str, Kind] = {
         ("model", "train", "tokenizer"),
         env="nemo",
     ),
-    "benchmarks": Kind(("python", "-m", "evaluation.benchmarks", *CONFIG), ("benchmark",)),
+    "benchmarks": Kind(
+        ("python", "-m", "evaluation.benchmarks", *CONFIG), ("corpus", "benchmark")
+    ),
     "evaluate": Kind(
         ("python", "-m", "evaluation.evaluate", *CONFIG, "--task", "{task}"),
         ("corpus", "tokenizer", "model", "train", "benchmark", "evaluate"),

@@ -123,7 +123,7 @@ def g_language(rng: Random, word: str) -> Question:
         )
 
     hearts = [i for i, letter in enumerate(word) if letter in VOWELS]
-    other = rng.choice([c for c in "klpst" if c not in word])
+    other = rng.choice([c for c in LETTERS if c not in word and c not in VOWELS])
     wrong = [
         spoken("g", hearts[:-1]),
         spoken("g", hearts[1:]),
@@ -133,9 +133,9 @@ def g_language(rng: Random, word: str) -> Question:
     ]
     return question(
         word,
-        'Sa larong G, dinaragdagan ng "g" at ng kaparehong patinig ang bawat patinig ng salita. '
+        "Sa larong G, sinusundan ng g at ng kaparehong patinig ang bawat patinig ng salita. "
         f'Ano ang "{word}" sa larong ito?',
-        'In the game of G, "g" and the same vowel are added after every vowel of a word. '
+        "In the game of G, every vowel of a word is followed by g and the same vowel. "
         f'What is "{word}" in this game?',
         spoken("g", hearts),
         wrong,

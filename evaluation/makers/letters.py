@@ -109,8 +109,8 @@ def join_letters(rng: Random, word: str) -> Question:
     row = ", ".join(word)
     return question(
         word,
-        f"Anong salita ang nabubuo ng mga titik na {row} sa ganitong ayos?",
-        f"Which word do the letters {row} form in this order?",
+        f'Anong salita ang nabubuo ng mga titik na "{row}" sa ganitong ayos?',
+        f'Which word do the letters "{row}" form in this order?',
         word,
         misspelled(rng, word),
     )
@@ -264,7 +264,7 @@ def double_letter(rng: Random, word: str) -> Question | None:
     rng.shuffle(made)
     return question(
         word,
-        f'Ulitin nang isang beses ang titik na "{word[single[0]]}" sa salitang "{word}".',
+        f'Doblehin ang titik na "{word[single[0]]}" sa salitang "{word}".',
         f'Double the letter "{word[single[0]]}" in the word "{word}".',
         right,
         made,

@@ -3,8 +3,8 @@
 A wrong answer is a real word of another affix, the affix in a place where it cannot stand, or a
 piece of the word. No wrong answer is another spelling that the rules allow for the right one
 (`lexicon.attach`), nor differs from it only in o and u, e and i, d and r or a hyphen; no wrong
-affix is the right one's variant (-an and -han; pang-, pam- and pan-); no wrong root gives the word
-when some affix of the lexicon is attached to it (hinga and pahinga in magpahinga).
+affix is the right one's variant (-an and -han, -in- and -in, pang- and pam-); no wrong root gives
+the word when some affix of the lexicon is attached to it (hinga and pahinga in magpahinga).
 """
 
 from collections.abc import Iterable
@@ -31,24 +31,27 @@ class Morphology:
 
     def __init__(self, lexicon: list[Word], pool: list[Word]) -> None:
         self.roots = by_root(lexicon)
-        self.affixes = sorted({word.affix for word in lexicon})
+        self.all_affixes = sorted({word.affix for word in lexicon})
+        self.affixes = [affix for affix in self.all_affixes if not copies(affix)]
         self.forms = {word.form for word in lexicon}
         self.pool = pool
-        self.spelled = [word for word in pool if self.one_spelling(word)]
-        self.shown = [word for word in pool if self.shows_affix(word)]
-        self.exchangeable = [word for word in pool if self.partners(word)]
+        named = [word for word in pool if not copies(word.affix)]
+        self.spelled = [word for word in named if self.one_spelling(word)]
+        self.shown = [word for word in named if self.shows_affix(word)]
+        self.exchangeable = [word for word in named if self.partners(word)]
         self.by_affix: dict[str, list[Word]] = {}
-        for word in self.spelled:
+        single = [word for word in pool if self.one_spelling(word)]
+        for word in single:
             self.by_affix.setdefault(word.affix, []).append(word)
-        self.matched = [word for word in self.spelled if len(self.by_affix[word.affix]) > 1]
+        self.matched = [word for word in single if len(self.by_affix[word.affix]) > 1]
 
     def one_spelling(self, word: Word) -> bool:
-        """Whether root and affix have one form: d after a vowel may stay or become r."""
+        """Whether the rules give root and affix one spelling, and the lexicon no second form."""
         twin = any(
             other.form != word.form and family(other.affix) == family(word.affix)
             for other in self.roots[word.root]
         )
-        return not twin and (word.root[0] != "d" or len(attach(word.root, word.affix)) == 1)
+        return not twin and tuple(attach(word.root, word.affix)) == (word.form,)
 
     def shows_affix(self, word: Word) -> bool:
         """Whether the affix can be read off the word in one way of writing it.
@@ -67,6 +70,7 @@ class Morphology:
             other
             for other in self.roots[word.root]
             if family(other.affix) != family(word.affix)
+            and not copies(other.affix)
             and self.one_spelling(other)
             and divisible(other.form)
         ]
@@ -84,8 +88,7 @@ class Morphology:
 
     def name_affix(self, rng: Random, word: Word) -> Question:
         """Affixation: the affix that stands in a word; wrong ones cannot be read in it."""
-        wrong = [affix for affix in self.affixes if not visible(word.form, affix)]
-        wrong = [affix for affix in wrong if family(affix) == affix]
+        wrong = [a for a in self.affixes if family(a) == a and not self._shown_in(word.form, a)]
         rng.shuffle(wrong)
         used = {other.affix for other in self.roots[word.root]}
         wrong.sort(key=lambda affix: affix not in used)
@@ -99,10 +102,10 @@ class Morphology:
 
     def choose_affixed(self, rng: Random, word: Word) -> Question | None:
         """Affixation: the one of four words that has an affix; most share the root."""
-        others = [w.form for w in self.roots[word.root] if not visible(w.form, word.affix)]
-        far = [w.form for w in rng.sample(self.pool, 6) if not visible(w.form, word.affix)]
-        rng.shuffle(others)
-        wrong = list(dict.fromkeys([*others, *far]))[:3]
+        near, far = self.roots[word.root], rng.sample(self.pool, min(6, len(self.pool)))
+        others = [*rng.sample(near, len(near)), *far]
+        lacking = [w.form for w in others if not self._shown_in(w.form, word.affix)]
+        wrong = list(dict.fromkeys(lacking))[:3]
         if len(wrong) < 3:
             return None
         shown = sorted([word.form, *wrong])
@@ -131,7 +134,7 @@ class Morphology:
         wrong = [
             affix
             for affix in self.affixes
-            if family(affix) != family(word.affix) and word.form not in spellings(word.root, affix)
+            if bare(affix) != bare(word.affix) and word.form not in spellings(word.root, affix)
         ]
         used = {other.affix for other in self.roots[word.root]}
         rng.shuffle(wrong)
@@ -160,13 +163,13 @@ class Morphology:
     def continue_analogy(self, rng: Random, word: Word) -> Question | None:
         """Level 3: what one root and its word show, done to another root."""
         model = rng.choice(self.by_affix[word.affix])
-        others = [a for a in self.affixes if model.form in spellings(model.root, a)]
-        if model.root == word.root or len(others) > 1:
+        ways = [a for a in self.all_affixes if model.form in spellings(model.root, a)]
+        if model.root == word.root or len(ways) > 1:
             return None
         return question(
             word.form,
             f'Kung ang "{model.root}" ay nagiging "{model.form}", '
-            f'ano naman ang kinalalabasan ng "{word.root}"?',
+            f'nagiging ano ang "{word.root}"?',
             f'If "{model.root}" becomes "{model.form}", what does "{word.root}" become?',
             word.form,
             self._wrong_forms(rng, word),
@@ -228,22 +231,31 @@ class Morphology:
             [*near[:2], *made],
         )
 
+    def _shown_in(self, form: str, affix: str) -> bool:
+        """Whether an affix of these letters could be read in the form, wherever: -in or -in-."""
+        return any(bare(a) == bare(affix) and hinted(form, a) for a in self.affixes)
+
     def _wrong_forms(self, rng: Random, word: Word) -> list[str]:
-        """Misplaced affixes and the root's other words, in turn."""
-        bare, root = word.affix.replace("-", "").replace(" ", ""), word.root
+        """The root with other affixes, real words first, and this affix misplaced, in turn."""
+        parts = [part.strip("-") for part in word.affix.split() if not copies(part)]
+        letters, root = "".join(parts), word.root
         at = first_vowel(root)
         misplaced = {
-            bare + root,
-            root + bare,
-            root[: at + 1] + bare + root[at + 1 :],
-            root[:-1] + bare + root[-1:],
+            letters + root,
+            root + letters,
+            root[: at + 1] + letters + root[at + 1 :],
+            root[:-1] + letters + root[-1:],
         }
+        others = [a for a in self.affixes if family(a) != family(word.affix)]
         real = [w.form for w in self.roots[root] if family(w.affix) != family(word.affix)]
+        drawn = rng.sample(others, min(4, len(others)))
+        regular = [form for affix in drawn for form in attach(root, affix)[:1]]
         lures = sorted(misplaced - self.forms)
         rng.shuffle(lures)
         rng.shuffle(real)
-        mixed = [form for pair in zip(lures, real, strict=False) for form in pair]
-        return allowed([*mixed, *lures, *real], word)
+        formed = list(dict.fromkeys([*real, *regular]))
+        mixed = [form for pair in zip(formed, lures, strict=False) for form in pair]
+        return allowed([*mixed, *formed, *lures], word)
 
     def _wrong_roots(self, rng: Random, word: Word) -> list[str]:
         """Pieces of the word, the root with its end cut, and roots that are spelled like it."""
@@ -264,10 +276,20 @@ class Morphology:
         return any(word.form in spellings(piece, affix) for affix in self.affixes)
 
 
+def copies(affix: str) -> bool:
+    """Whether an affix repeats part of the root, which its notation says in no reader's words."""
+    return any(part in {"CV-", "R-"} for part in affix.split())
+
+
 def family(affix: str) -> str:
     """One name for an affix's variants: -han and -an, pam-, pan- and pang-."""
     affix = affix.replace("-h", "-")
     return _VARIANTS.get(affix, affix)
+
+
+def bare(affix: str) -> str:
+    """The letters of an affix's family: -in- and -in are one verbal affix to some grammars."""
+    return family(affix).strip("-")
 
 
 def spellings(root: str, affix: str) -> set[str]:
@@ -278,12 +300,19 @@ def spellings(root: str, affix: str) -> set[str]:
 def visible(form: str, affix: str) -> bool:
     """Whether the affix's letters stand in the form where such an affix stands."""
     if " " in affix:
-        before, after = affix.split(" ")
-        return visible(form, before) and visible(form, after)
-    bare = affix.strip("-")
+        return all(visible(form, part) for part in affix.split())
+    letters = affix.strip("-")
     if affix.startswith("-") and affix.endswith("-"):
-        return form[first_vowel(form) :].startswith(bare)
-    return form.endswith(bare) if affix.startswith("-") else form.startswith(bare)
+        return form[first_vowel(form) :].startswith(letters)
+    return form.endswith(letters) if affix.startswith("-") else form.startswith(letters)
+
+
+def hinted(form: str, affix: str) -> bool:
+    """Whether a reader might see the affix: as `visible`, or an infix behind another prefix."""
+    return all(
+        visible(form, part) or (part[0] == part[-1] == "-" and part.strip("-") in form[1:-1])
+        for part in affix.split()
+    )
 
 
 def fold(form: str) -> str:

@@ -33,7 +33,7 @@ def inverse_spell(rng: Random, word: str) -> Question:
     row = " ".join(word)
     return question(
         word,
-        f'Isulat ang salitang binabaybay na "{row}".',
+        f'Isulat ang salitang binaybay bilang "{row}".',
         f'Write the word that is spelled out as "{row}".',
         word,
         misspelled(rng, word),

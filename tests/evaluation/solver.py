@@ -32,7 +32,6 @@ TOKENS = {
     "NTH": f"({'|'.join(PLACE)})",
     "LIST": r'((?:"[^"]+"(?:, | at | and )?){4})',
     "Q": r'"([^"]+)"',
-    "ROW": r"([a-z](?:, [a-z])*)",
     "NUM": r"(\d+)",
     "KIND": r"(?:unlapi|gitlapi|hulapi|kabilaan|prefix|infix|suffix|circumfix)",
 }
@@ -103,16 +102,30 @@ def rooted(form: str) -> Verdict:
     """The root; besides, whatever piece gives the word with some affix of the lexicon."""
 
     def passes(option: str) -> bool:
-        return option == ROOT[form] or any(form in spellings(option, a) for a in AFFIXES)
+        return option == ROOT[form] or any(form in spellings(option, a) for a in in_letters(form))
 
     return Verdict(ROOT[form], passes)
 
 
-def same_affix(one: str, other: str) -> bool:
-    def plain(affix: str) -> str:
-        return re.sub(r"^(pa|ma)[mn]-$", r"\1ng-", affix.replace("-h", "-"))
+def letters_of(affix: str) -> str:
+    """An affix without hyphens, and as its variants: -han is -an, pam- is pang-, -in- is -in."""
+    return re.sub(r"^(pa|ma)[mn]-$", r"\1ng-", affix.replace("-h", "-")).strip("-")
 
-    return plain(one) == plain(other)
+
+def same_affix(one: str, other: str) -> bool:
+    return letters_of(one) == letters_of(other)
+
+
+@functools.cache
+def alike(affix: str) -> list[str]:
+    """The lexicon's affixes of the same letters."""
+    return [other for other in AFFIXES if same_affix(affix, other)]
+
+
+@functools.cache
+def in_letters(form: str) -> list[str]:
+    """The lexicon's affixes whose letters are all somewhere in the form: others cannot make it."""
+    return [a for a in AFFIXES if all(letters_of(part) in form for part in a.split())]
 
 
 def reads(form: str, affix: str) -> bool:
@@ -126,7 +139,12 @@ def reads(form: str, affix: str) -> bool:
 
 
 def named(form: str) -> Verdict:
-    return Verdict(AFFIX[form], lambda option: reads(form, option))
+    """The affix; besides, any that can be read in the form, as one of its variants."""
+
+    def passes(option: str) -> bool:
+        return any(reads(form, affix) for affix in alike(option))
+
+    return Verdict(AFFIX[form], passes)
 
 
 def attached(root: str, form: str) -> Verdict:
@@ -163,6 +181,8 @@ def distance(one: str, other: str) -> int:
 
 
 def cut(word: str, at: int, width: int, letter: str = "") -> str:
+    """The word with letters from a place replaced; ng would be one letter to some readers."""
+    assert "ng" not in word and "-" not in word
     return word[:at] + letter + word[at + width :]
 
 
@@ -211,10 +231,12 @@ def after_splitting(verdict: Verdict) -> Verdict:
 
 
 def backwards(verdict: Verdict) -> Verdict:
+    assert "ng" not in verdict.answer, "whether ng is one letter, a reader cannot tell"
     return Verdict(verdict.answer[::-1], lambda option: verdict.passes(option[::-1]))
 
 
 def without(verdict: Verdict, at: int, root: str, affix: str) -> Verdict:
+    assert "ng" not in verdict.answer and "-" not in verdict.answer
     forms = {verdict.answer, *spellings(root, affix)}
     also = {cut(form, at, 1) for form in forms}
     return Verdict(cut(verdict.answer, at, 1), lambda option: option in also)
@@ -229,7 +251,8 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
     ("Ano ang NTH titik ng salitang Q?", "What is the NTH letter of the word Q?",
      lambda n, w: is_(w[PLACE[n]])),
     ("Alin sa mga titik na LIST ang nasa salitang Q?",
-     "Which of the letters LIST is in the word Q?", lambda listed, w: chosen(listed, lambda c: c in w)),
+     "Which of the letters LIST is in the word Q?",
+     lambda listed, w: chosen(listed, lambda c: c in w)),
     ("Ilang beses lumitaw ang titik na Q sa salitang Q?",
      "How many times does the letter Q occur in the word Q?", lambda c, w: is_(w.count(c))),
     ("Ilang titik mayroon ang salitang Q?", "How many letters does the word Q have?",
@@ -238,9 +261,9 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      "Spell the word Q with a space between the letters.", lambda w: is_(" ".join(w))),
     ("Isa-isahin ang mga titik ng salitang Q at paghiwalayin ng puwang.",
      "Spell out the word Q, putting a space between the letters.", lambda w: is_(" ".join(w))),
-    ("Anong salita ang nabubuo ng mga titik na ROW sa ganitong ayos?",
-     "Which word do the letters ROW form in this order?", lambda row: is_(row.replace(", ", ""))),
-    ("Isulat ang salitang binabaybay na Q.", "Write the word that is spelled out as Q.",
+    ("Anong salita ang nabubuo ng mga titik na Q sa ganitong ayos?",
+     "Which word do the letters Q form in this order?", lambda row: is_(row.replace(", ", ""))),
+    ("Isulat ang salitang binaybay bilang Q.", "Write the word that is spelled out as Q.",
      lambda row: is_(row.replace(" ", ""))),
     ("Alisin ang NTH titik ng salitang Q.", "Delete the NTH letter of the word Q.",
      lambda n, w: is_(cut(w, PLACE[n], 1))),
@@ -266,7 +289,7 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
     ("Pagpalitin ang mga titik na Q at Q sa salitang Q.",
      "Exchange the letters Q and Q in the word Q.",
      lambda a, b, w: is_("".join(exchange(w, only(w, a), only(w, b))))),
-    ("Ulitin nang isang beses ang titik na Q sa salitang Q.", "Double the letter Q in the word Q.",
+    ("Doblehin ang titik na Q sa salitang Q.", "Double the letter Q in the word Q.",
      lambda c, w: is_(cut(w, only(w, c), 0, c))),
     ("Isulat ang salitang Q gamit ang malalaking titik lamang.",
      "Write the word Q in capital letters only.", lambda w: is_(w.upper())),
@@ -281,7 +304,8 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
     ("Ano ang panlapi ng salitang Q?", "What is the affix in the word Q?", named),
     ("Alin sa mga salitang LIST ang may panlaping Q (KIND)?",
      "Which of the words LIST has the KIND Q?",
-     lambda listed, affix: chosen(listed, lambda w: reads(w, affix))),
+     lambda listed, affix: chosen(
+         listed, lambda w: any(reads(w, a) for a in alike(affix)))),
     ("Ano ang salitang-ugat ng Q?", "What is the root of the word Q?", rooted),
     ("Anong panlapi ang ikinabit sa Q upang mabuo ang Q?",
      "Which affix was attached to Q to form Q?", attached),
@@ -289,7 +313,7 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      lambda new, old, w: exchanged_affix(w, new)),
     ("", "Replace the affix Q of the word Q with the affix Q.",
      lambda old, w, new: exchanged_affix(w, new)),
-    ("Kung ang Q ay nagiging Q, ano naman ang kinalalabasan ng Q?",
+    ("Kung ang Q ay nagiging Q, nagiging ano ang Q?",
      "If Q becomes Q, what does Q become?", analogy),
     ("Anong salita ang mabubuo mula sa salitang-ugat na Q at panlaping Q?",
      "Which word is formed from the root Q and the affix Q?", formed),
@@ -345,9 +369,9 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      "larong ito?",
      "In the game baliktad, the syllables of a word are written from last to first. What is Q in "
      "this game?", lambda w: is_("".join(split(w).split("-")[::-1]))),
-    ('Sa larong G, dinaragdagan ng "g" at ng kaparehong patinig ang bawat patinig ng salita. Ano '
-     "ang Q sa larong ito?",
-     'In the game of G, "g" and the same vowel are added after every vowel of a word. What is Q in '
+    ("Sa larong G, sinusundan ng g at ng kaparehong patinig ang bawat patinig ng salita. Ano ang Q "
+     "sa larong ito?",
+     "In the game of G, every vowel of a word is followed by g and the same vowel. What is Q in "
      "this game?", lambda w: is_(game_of_g(w))),
     ("Ano ang kabuuan ng NUM + NUM?", "What is the sum of NUM + NUM?",
      lambda a, b: is_(int(a) + int(b))),

@@ -149,6 +149,39 @@ def test_inspect_hands_its_words_to_the_corpus_package(
     assert ran == [[sys.executable, "-m", "corpus.inspect", *given]]
 
 
+def test_benchmarks_hands_what_the_study_asks_for_to_the_evaluation_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 65)
+
+    monkeypatch.setattr("subprocess.run", run)
+    result = invoke(
+        "benchmarks", "--set", "corpus.source=x", "--set", "benchmark.groups=[cute]",
+        "--set", "benchmark.sizes={cute: 7}", "--seed", "5", "--dry-run",
+    )  # fmt: skip
+    assert result.exit_code == 65 and "contamination is not checked" in result.output
+    program, words = ran[0][:3], ran[0][3:]
+    assert program == [sys.executable, "-m", "evaluation.benchmarks"]
+    assert words[:2] == ["--output-dir", "data/benchmarks"] and words[-3:] == [
+        "--seed",
+        "5",
+        "--dry-run",
+    ]
+    assert words[words.index("--groups") + 1] == "cute" and "cute=7" in words
+    corpus = "README.md"  # any file that is there
+    invoke("benchmarks", "--set", f"benchmark.corpus={corpus}")
+    assert ran[1][-2:] == ["--corpus", corpus]
+
+
+def test_benchmarks_of_a_study_without_them_says_so() -> None:
+    result = invoke("benchmarks", "--study", "wiki-curriculum")
+    assert result.exit_code == 2 and "has no benchmarks stage" in result.output
+
+
 def test_inspect_without_the_corpus_extra_names_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

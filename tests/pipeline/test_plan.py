@@ -58,7 +58,7 @@ NEEDS = [
     *[(f"preprocess_{a}", [("split", 1)]) for a in ARMS],
     *[(f"train_{a}", [(f"preprocess_{a}", 20)]) for a in ARMS],
     *[(f"export_{a}", [(f"train_{a}", 1)]) for a in ARMS],
-    ("benchmarks", []),
+    ("benchmarks", [("download", 1)]),
     ("analyze", [(f"evaluate_{a}", 2) for a in ARMS]),
 ]
 
