@@ -155,9 +155,9 @@ def tell(request: Request, fresh: bool) -> None:
 
 def run_job(path: Path, task: int = 1) -> int:
     """A task of a job: one model, or a share of it; running out of memory has its own exit code."""
+    quiet()
     import torch
 
-    quiet()
     request = request_of(load_config(path), task)
     try:
         tell(request, evaluate(request))

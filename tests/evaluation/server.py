@@ -60,8 +60,10 @@ def _echoed(model: LanguageModel, ids: list[int], _: dict[str, Any]) -> dict[str
 def _continued(model: LanguageModel, ids: list[int], asked: dict[str, Any]) -> dict[str, Any]:
     made: list[int] = []
     while len(made) < asked["max_tokens"]:
-        made.append(int(_logs(model, [*ids, *made])[-1].argmax()))
-        text = model.tokenizer.decode(made)
-        if found := [stop for stop in asked["stop"] if stop in text]:
-            return {"text": min((text.split(stop)[0] for stop in found), key=len)}
-    return {"text": model.tokenizer.decode(made)}
+        token = int(_logs(model, [*ids, *made])[-1].argmax())
+        made.append(token)
+        text = str(model.tokenizer.fast.decode(made))  # special tokens left out, as servers do
+        ends = [text.index(stop) for stop in asked["stop"] if stop in text]
+        if ends or token == model.eod:
+            return {"text": text[: min(ends, default=len(text))]}
+    return {"text": str(model.tokenizer.fast.decode(made))}
