@@ -59,8 +59,9 @@ $(PY):
 	$(INSTALL) -e '.[dev]'
 	@touch $@ .venv/demo.stamp
 
-.venv-nemo/nemo.stamp: pyproject.toml
+.venv-nemo/nemo.stamp: pyproject.toml constraints-nemo.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is not on PATH: install it, or make PYTHON=..." >&2; exit 1; }
 	[ -x .venv-nemo/bin/python ] || $(PYTHON) -m venv .venv-nemo
-	.venv-nemo/bin/python -m pip install --disable-pip-version-check -q -e '.[nemo]' pytest torch==2.13.0
+	.venv-nemo/bin/python -m pip install --disable-pip-version-check -q -c constraints-nemo.txt \
+		-e '.[nemo]' pytest
 	@touch $@

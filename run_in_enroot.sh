@@ -28,31 +28,8 @@ case ${1:-} in
 esac
 cd -- "$PROJECT_DIR"
 
-# The same as in job_templates/base.sh.j2
-read_env_file() {  # FILE: export its KEY=VALUE lines; nothing in them is evaluated
-  local line key value number=0 mode
-  [[ -e $1 ]] || return 0
-  mode=$(stat -L -c %a -- "$1")
-  [[ $mode == 600 || $mode == 400 ]] ||
-    die 65 "$1 holds keys and its mode is $mode, not 600. Run: chmod 600 $1"
-  while IFS= read -r line || [[ -n $line ]]; do
-    number=$((number + 1))
-    [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
-    if ! [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]]; then
-      printf 'warning: line %d of %s is not KEY=VALUE and is passed over\n' "$number" "$1" >&2
-      continue
-    fi
-    key=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
-    case $value in
-      \"*\"*) value=${value#\"} value=${value%%\"*} ;;
-      \'*\'*) value=${value#\'} value=${value%%\'*} ;;
-      *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
-    esac
-    [[ -n $value && -z ${!key:-} ]] || continue  # what is set already wins
-    export "$key=$value"
-    ENV_NAMES+=("$key")
-  done <"$1"
-}
+# shellcheck source=job_templates/env_file.sh
+. job_templates/env_file.sh  # read_env_file, as jobs have it
 
 ENV_NAMES=()
 { set +x; } 2>/dev/null  # even under `bash -x`, no key gets into a log
@@ -84,13 +61,8 @@ if [[ ! -f $IMAGE ]]; then  # a container's name, not a .sqsh file
 fi
 mkdir -p -- "$LOG_DIR"
 container=(enroot start --root --rw --mount "$PROJECT_DIR:/workspace" --mount "$LOG_DIR:/logs")
-names=(
-  HF_TOKEN WANDB_API_KEY HF_HUB_OFFLINE TRANSFORMERS_OFFLINE
-  WANDB_MODE WANDB_PROJECT WANDB_ENTITY WANDB_RUN_GROUP
-  CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES
-  NCCL_DEBUG NCCL_IB_HCA NCCL_SOCKET_IFNAME GLOO_SOCKET_IFNAME TORCH_ELASTIC_SHUTDOWN_TIMEOUT
-  OMP_NUM_THREADS PIPELINE_PROGRESS
-)
+# shellcheck source=job_templates/containers/names.sh
+. job_templates/containers/names.sh  # names=(...), as jobs have them
 names+=(${ENV_NAMES[@]+"${ENV_NAMES[@]}"})
 for name in "${names[@]}"; do  # by name: a value in argv would be for all to see
   [[ -z ${!name:-} ]] || container+=(--env "$name")

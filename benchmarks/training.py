@@ -1,33 +1,49 @@
 """What the torch back end's options cost, measured on this machine: time and memory.
 
     python benchmarks/training.py loss       peak memory and time of each kind of loss
-    python benchmarks/training.py options    a step with each option, on a small Gemma 3
+    python benchmarks/training.py options    an update with each option, on a small Gemma 3
     python benchmarks/training.py loader     how long a step waits for its data
 
-Each row is measured in a process of its own, since a process's peak memory never falls. On a GPU
-the same commands measure that.
+Each row is measured in a process of its own, since a process's peak memory never falls. On GPUs
+(two, for the rows of two processes) say `options cuda`; benchmarks/train_gpu.py measures one GPU.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks import train_rows
 
 TOKENS, WIDTH = 1024, 256
-OPTIONS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "chunked loss": {"loss": "chunked"},
-    "activation checkpointing": {"recompute": True},
-    "torch.compile": {"compile": True},
-    "no resets at a document's end": {"joined": True},
-}
+# What is changed, and by how many processes.
+OPTIONS: dict[str, tuple[int, dict[str, Any]]] = {
+    "none": (1, {}),
+    "chunked loss": (1, {"loss": "chunked"}),
+    "activation checkpointing": (1, {"activation_checkpointing": True}),
+    "torch.compile": (1, {"compile": True}),
+    "torch.compile, activation checkpointing": (
+        1, {"compile": True, "activation_checkpointing": True},
+    ),
+    "no resets at a document's end": (
+        1, {"reset_position_ids": False, "reset_attention_mask": False},
+    ),
+    "ddp, gradients with the last micro-batch": (2, {"parallel": "ddp"}),
+    "ddp, gradients with each": (2, {"parallel": "ddp", "gradient_sync": "each"}),
+    "fsdp2, gradients with the last micro-batch": (2, {"gradient_sync": "last"}),
+    "fsdp2, gradients with each": (2, {"gradient_sync": "each"}),
+    "fsdp2, activation checkpointing": (2, {"activation_checkpointing": True}),
+    "fsdp2, torch.compile": (2, {"compile": True}),
+}  # fmt: skip
 
 
 def measure_loss(kind: str, vocabulary: int) -> dict[str, float]:
@@ -50,62 +66,15 @@ def measure_loss(kind: str, vocabulary: int) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "bytes": memory_bytes(device) - before}
 
 
-def measure_step(name: str) -> dict[str, float]:
-    """The median of ten steps of a Gemma 3 of 4 layers at 4 x 256 tokens."""
-    import numpy as np
+def measure_options(name: str) -> dict[str, Any]:
+    """Five updates of 8 samples, 2 at a time, after two: by this process or its share of them."""
     import torch
-    from torch.utils.checkpoint import checkpoint
 
-    from training.hf.device import memory_bytes, pick_device
-    from training.hf.loss import LOSSES
-    from training.hf.model import build_model, build_optimizer
-    from training.hf.packing import Boundaries, Trainee
-    from training.hf.parallel import layers
-
-    option, device = OPTIONS[name], pick_device()
-    settings = small_settings(not option.get("joined", False))
-    torch.set_num_threads(2)
-    model = build_model(settings).to(device)
-    for layer in layers(model):
-        if option.get("recompute"):
-            inner = layer.forward
-            layer.forward = lambda *a, _f=inner, **k: checkpoint(_f, *a, use_reentrant=False, **k)
-        if option.get("compile"):
-            layer.compile()
-    boundaries = Boundaries(settings.data, settings.eod)
-    trainee = Trainee(model, LOSSES[option.get("loss", "plain")], boundaries).train()
-    optimizer = build_optimizer(model, settings.optimizer)
-    tokens = torch.randint(2, 8192, (4, 257), device=device)
-    tokens[:, ::100] = 1
-    times = []
-    for _ in range(13):
-        start = time.perf_counter()
-        torch.autograd.backward(trainee(tokens))
-        optimizer.step()
-        optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(times[3:])), "bytes": float(memory_bytes(device))}
-
-
-def small_settings(reset: bool) -> Any:
-    """Settings of a model of about 5 million parameters."""
-    from training.settings import Batch, Data, Model, Optimizer, Settings, Train, Wandb
-
-    shape = {"hidden_size": 256, "intermediate_size": 512, "layers": 4, "heads": 4}
-    shape |= {"kv_heads": 1, "head_dim": 64, "sliding_window": 128}
-    here = Path(".")
-    return Settings(
-        seed=1, backend="hf", tokenizer_path=here, eod=1,
-        model=Model("none", "gemma3", "random", 256, 8192, shape),
-        optimizer=Optimizer(1e-3, 0, 0, None, "constant", 0.1, 1.0, (0.9, 0.95), 1e-8),
-        batch=Batch(4, 4, 1, 1),
-        data=Data(here, None, (1.0, 0.0, 0.0), reset, reset, False),
-        train=Train(here, 10, 10, 10, 1, 1, 1, "fp32"),
-        wandb=Wandb("p", "n", "disabled", here),
-        config_path=here,
-    )  # fmt: skip
+    torch.set_num_threads(1)
+    folder = Path(os.environ["BENCHMARK_FOLDER"])
+    case = {"program": "ours", "global": 8, "micro": 2, "warm": 2, "steps": 5}
+    case["options"] = OPTIONS[name][1]
+    return train_rows.measure(case, folder, train_rows.SMALL, os.environ["BENCHMARK_DEVICE"])
 
 
 def measure_loader(length: int) -> dict[str, float]:
@@ -129,27 +98,49 @@ def measure_loader(length: int) -> dict[str, float]:
     return {"seconds": seconds, "tokens_per_second": 256 * length / seconds}
 
 
-def alone(what: str, *words: str) -> dict[str, float]:
-    """One measurement in a process of its own."""
+def alone(what: str, *words: str, processes: int = 1, **names: str) -> dict[str, Any]:
+    """One measurement in a process of its own, or in several that torchrun starts: the last line
+    of one of them. Freed memory goes back to the system at once."""
+    program = [sys.executable, __file__]
+    if processes > 1:
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        program = [sys.executable, *launch, __file__]
+    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     ended = subprocess.run(
-        [sys.executable, __file__, "--one", what, *words],
+        [*program, "--one", what, *words],
+        env={**os.environ, **allocator, "OMP_NUM_THREADS": "1", **names},
         capture_output=True,
         text=True,
         check=False,
     )
     if ended.returncode:
         sys.exit(f"error: {what} {' '.join(words)} failed: {ended.stderr.strip()[-500:]}")
-    return dict(json.loads(ended.stdout.splitlines()[-1]))
+    lines = [text for text in ended.stdout.splitlines() if text.startswith("{")]
+    return dict(json.loads(lines[-1]))
+
+
+def print_options(device: str) -> None:
+    """A small Gemma 3 with each option."""
+    print("| option | processes | seconds an update | peak MB of a process |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        train_rows.write_corpus(Path(folder), train_rows.SMALL)
+        names = {"BENCHMARK_FOLDER": folder, "BENCHMARK_DEVICE": device}
+        for name, (processes, _) in OPTIONS.items():
+            row = alone("options", name, processes=processes, **names)
+            seconds = f"{row['seconds'] / 5:.2f}"
+            print(f"| {name} | {processes} | {seconds} | {row['bytes'] / 1e6:.0f} |", flush=True)
+        print(f"\n{row['parameters']:,} parameters")
 
 
 def main(argv: list[str]) -> None:
     """Print one table."""
     if argv[:1] == ["--one"]:
         what, *words = argv[1:]
+        row: dict[str, Any]
         if what == "loss":
             row = measure_loss(words[0], int(words[1]))
         else:
-            row = measure_step(words[0]) if what == "options" else measure_loader(int(words[0]))
+            row = measure_options(words[0]) if what == "options" else measure_loader(int(words[0]))
         print(json.dumps(row))
     elif argv == ["loss"]:
         print("| loss | vocabulary | logits fp32 MiB | peak MiB | seconds |\n|---|---|---|---|---|")
@@ -159,12 +150,8 @@ def main(argv: list[str]) -> None:
                 sizes = (TOKENS * vocabulary * 4, row["bytes"])
                 text = " | ".join(f"{size / 2**20:.0f}" for size in sizes)
                 print(f"| {kind} | {vocabulary:,} | {text} | {row['seconds']:.2f} |", flush=True)
-    elif argv == ["options"]:
-        print("| option | seconds a step | peak MiB of the process |\n|---|---|---|")
-        for name in OPTIONS:
-            row = alone("options", name)
-            mib = row["bytes"] / 2**20
-            print(f"| {name} | {row['seconds']:.3f} | {mib:.0f} |", flush=True)
+    elif argv[:1] == ["options"] and argv[1:] in ([], ["cpu"], ["cuda"]):
+        print_options(argv[1] if argv[1:] else "cpu")
     elif argv == ["loader"]:
         row = alone("loader", "2048")
         print(f"{row['seconds']:.3f} s a global batch, {row['tokens_per_second']:,.0f} tokens/s")

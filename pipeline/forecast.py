@@ -175,6 +175,7 @@ def _setup(p: Mapping[str, Any], job: Job, shape: Shape, batch: tuple[int, int])
         ranks=ranks,
         accumulation=_first(p, ACCUMULATION) or max((whole or 1) // (micro * ranks), 1),
         form="distributed" if nemo else _form(p, ranks),
+        sync="last" if at(p, "train.gradient_sync", str) == "last" else "each",
         # `auto` is 16 bits on every GPU that is listed, and fp32 on a CPU.
         precision="fp32" if precision == "fp32" or device == "cpu" else "mixed",
         loss="megatron" if nemo else "plain" if plain else "chunked",
@@ -228,6 +229,8 @@ def _remedies(p: Mapping[str, Any], setup: Setup, limit: int) -> dict[str, Bytes
         ways["train.loss=chunked"] = {"loss": "chunked"}
     if setup.form == "ddp":
         ways["train.parallel=fsdp2"] = {"form": "fsdp"}
+    if setup.form == "fsdp" and setup.sync == "last" and setup.accumulation > 1:
+        ways["train.gradient_sync=each"] = {"sync": "each"}
     # Recomputation is not offered with NeMo, whose 2.5.3 fails with it.
     if not setup.checkpointing and not setup.nemo:
         ways[f"{point}=true"] = {"checkpointing": True}

@@ -44,6 +44,8 @@ class Setup(msgspec.Struct, frozen=True):
     ranks: int = 1
     accumulation: int = 1  # micro-batches of an update
     form: Literal["one", "ddp", "fsdp", "megatron", "distributed"] = "one"
+    # FSDP2 shares gradients out with each micro-batch, or keeps them whole until the last.
+    sync: Literal["each", "last"] = "each"
     precision: Literal["mixed", "fp32"] = "mixed"  # mixed: 16-bit arithmetic, fp32 weights
     loss: Literal["plain", "chunked", "megatron"] = "plain"
     checkpointing: bool = False  # each layer keeps its input and is computed again
@@ -206,9 +208,9 @@ def buffers(setup: Setup) -> Bytes:
     """Weights and gradients that are whole for a moment, and a layer on its way back.
 
     FSDP2 gathers the embedding, which stays, and one layer or two, whose gradients are whole before
-    they are shared out in fp32. Where an update has several micro-batches, they are shared out with
-    the last one only, and until then all gradients are whole. DDP's buckets are the gradients
-    themselves (`gradient_as_bucket_view`).
+    they are shared out in fp32. Where that waits for the last of several micro-batches, all
+    gradients are whole until then. DDP's buckets are the gradients themselves
+    (`gradient_as_bucket_view`).
     """
     shape, count = setup.shape, setup.shape.parameters
     back = setup.tokens * layer_bytes(setup).high
@@ -217,7 +219,7 @@ def buffers(setup: Setup) -> Bytes:
     learnt = count if setup.trainable is None else setup.trainable
     rest = count - shape.layers * shape.layer
     least, most = (min(rest + units * shape.layer, count) for units in (1, 2))
-    if setup.accumulation > 1:
+    if setup.accumulation > 1 and setup.sync == "last":
         return Bytes(least * setup.width + 4 * learnt, most * setup.width + 4 * learnt + back)
     return Bytes(least * setup.width, most * (setup.width + 4) + back)
 

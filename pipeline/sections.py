@@ -143,6 +143,7 @@ class Train(Section, frozen=True):
     # How it is computed; no value of these changes what is learned.
     loss: Literal["auto", "plain", "chunked", "liger", "cce"] = "auto"
     parallel: Literal["auto", "none", "ddp", "fsdp2"] = "auto"
+    gradient_sync: Literal["auto", "each", "last"] = "auto"
     activation_checkpointing: bool = False
     compile: bool = False
     tensor_parallel: Positive = 1

@@ -20,8 +20,9 @@ from training.artifacts import (
     tokenizer_files,
     write_manifest,
 )
+from training.config import load_settings, parse_arguments
 from training.contract import BadInput, Exit, file_digest, publish_directory, run_program
-from training.settings import Settings, load_settings, parse_arguments
+from training.settings import Settings
 
 SLIDING_WINDOW = 512  # Gemma 3 1B's; NeMo 2.5.3 leaves it out and readers then assume 4,096
 

@@ -109,7 +109,8 @@ def check_node(gpus: int, directory: Path, needed: int = 0) -> None:
     context of ours would count as memory that is taken.
     """
     problems = []
-    if gpus:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpus and "MIG-" not in (named or ""):  # a slice of a GPU is on no list of this query
         try:
             text = subprocess.run(
                 ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"],
@@ -119,13 +120,29 @@ def check_node(gpus: int, directory: Path, needed: int = 0) -> None:
             said = (getattr(error, "stdout", None) or str(error)).strip().splitlines()
             problems.append(f"cannot ask nvidia-smi: {said[0] if said else 'it said nothing'}")
         else:
-            seen = visible(parse_gpus(text), os.environ.get("CUDA_VISIBLE_DEVICES"))
-            problems += gpu_problems(seen, gpus)
+            # Where more are to be seen than are wanted, torch takes the first ones.
+            problems += gpu_problems(visible(parse_gpus(text), named)[:gpus], gpus)
     problems += filter(None, [disk_problem(directory, needed)])
     if problems:
         raise Unfit(
             f"node {socket.gethostname()} {'; '.join(problems)}",
             "Report the node and leave it out, or free what is taken, then submit again",
+        )
+
+
+def check_torch(gpus: int) -> None:
+    """Raise Unfit unless torch can use as many GPUs: one built for CPUs would train without them.
+
+    Counting them makes no context on any.
+    """
+    import torch
+
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < gpus:
+        raise Unfit(
+            f"node {socket.gethostname()}: torch {torch.__version__} can use {seen} GPUs of {gpus}",
+            "Install a torch built for this node's CUDA driver, or set resources.gpus to 0 to "
+            "train without",
         )
 
 
@@ -219,6 +236,8 @@ def check_all(gpus: int, directory: Path, needed: int = 0) -> None:
     """
     if os.environ.get("LOCAL_RANK", "0") == "0":
         check_node(gpus, directory, needed)
+    if gpus:
+        check_torch(gpus)
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     if not gpus:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
-from pipeline.doctor.check import Check, Facts, Question, Scope, jobs_text, number, shell
+from pipeline.doctor.check import Check, Facts, Question, Scope, jobs_text, shell
 from pipeline.doctor.host import env_file, places, user
 from pipeline.job import Job
 
 SECTION = "keys"
 VARIABLES = ("HF_TOKEN", "WANDB_API_KEY", "HF_HUB_OFFLINE")
 
-# As the scripts read the file; prints names whose value is not empty, and what is odd.
+# The file as jobs read it, by the same function, with nothing set before: names whose value is not
+# empty. What the function finds odd, it warns of.
 _FILE = r"""
-number=0
-while IFS= read -r line || [[ -n $line ]]; do
-  number=$((number + 1))
-  [[ $line != *$'\r' ]] || echo dos
-  [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
-  if ! [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]]; then
-    echo "odd $number"
-    continue
-  fi
-  key=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
-  case $value in
-    \"*\"*) value=${value#\"} value=${value%%\"*} ;;
-    \'*\'*) value=${value#\'} value=${value%%\'*} ;;
-    *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
-  esac
-  [[ -z $value ]] || echo "set $key"
-done <"$1"
+if grep -q $'\r' -- "$1"; then echo dos; fi
+env -i PATH="$PATH" bash -c "$2"'
+die() { printf "error: %s\n" "$2"; }
+ENV_NAMES=()
+read_env_file "$1" 2>&1
+for name in ${ENV_NAMES[@]+"${ENV_NAMES[@]}"}; do echo "set $name"; done
+' doctor "$1"
 """
+READER = Path(__file__).resolve().parents[2] / "job_templates/env_file.sh"
 # `env`: what a command started from here inherits. `login`: what a login shell alone has, which is
 # all that a PBS job sees of it.
 _ENVIRONMENT = r"""
@@ -56,7 +50,7 @@ exit 0
 def questions(scope: Scope) -> Iterator[Question]:
     """The file's names, the environment's names, which weights are cached."""
     if path := env_file(scope):
-        yield Question("env_file", shell(_FILE, path))
+        yield Question("env_file", shell(_FILE, path, READER.read_text(encoding="utf-8")))
     yield Question("variables", shell(_ENVIRONMENT, *VARIABLES))
     if models := sorted({_model(job) for job in scope.jobs} - {""}):
         yield Question("cached", shell(_CACHED, *models))
@@ -100,7 +94,7 @@ def _file(scope: Scope, facts: Facts) -> Iterator[Check]:
             f"Copy it to a file of your own, mode 0600, and name that as env_file: {path}",
             scope.names(),
         )  # fmt: skip
-    odd = sorted(_words(facts, "env_file", "odd"), key=number)
+    odd = re.findall(r"^warning: line (\d+) of ", facts.text("env_file"), re.MULTILINE)
     if "dos" in facts.text("env_file").split():
         yield Check(
             SECTION, f"{name} line ends", "fail", "has DOS line ends, which become part of a key",

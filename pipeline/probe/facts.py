@@ -20,12 +20,14 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """What one node has; `gpu` is the type's name where the scheduler tells it."""
+    """What one node has; `gpu` is the type's name where the scheduler tells it (`a100+v100` where
+    they are several), `tags` is what else it says of the node in words."""
 
     cpus: int
     mem_bytes: int
     gpus: int = 0
     gpu: str = ""
+    tags: tuple[str, ...] = ()
 
     def words(self) -> str:
         """`64 cores, 250 GiB, 8 a100`."""

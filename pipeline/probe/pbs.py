@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from pipeline.probe.cards import model
 from pipeline.probe.facts import (
     GIB,
     MIB,
@@ -38,6 +41,9 @@ Block = Mapping[str, Sequence[str]]  # attribute -> its values, since a limit ma
 
 _LINE = re.compile(r" +([A-Za-z][\w.\-]*) = ?(.*)")
 _LIMIT = re.compile(r"""\[\s*([ugpo]):\s*("[^"]*"|'[^']*'|[^=\]]*?)\s*=\s*(\d+)\s*\]""", re.ASCII)
+_CARD = re.compile(r"(gpu|accel).*(model|type|name|card|sku)|card", re.IGNORECASE)
+_CARD_MEMORY = re.compile(r"(gpu|accel).*mem", re.IGNORECASE)
+_PRODUCT = re.compile(r"gpu_product_name=([^;,]+)")  # in Torque's gpu_status
 _SIZE = re.compile(r"(\d+)\s*([kmgtp]?)[bw]?", re.IGNORECASE | re.ASCII)
 # What a chunk has by default is an amount, or (Qlist, a boolean) a word that names its nodes.
 _AMOUNTS = frozenset(
@@ -67,7 +73,7 @@ def cluster(
         if first(attributes, "queue_type").lower().startswith("r"):
             queue.notes.append(f"routes to {first(attributes, 'route_destinations')}")
         else:
-            queue.nodes = [host.node for host in _of_queue(name, attributes, hosts)]
+            queue.nodes = [host.whole() for host in _of_queue(name, attributes, hosts)]
         _limits(queue, attributes, server, user)
         found.queues.append(queue)
     _routes(found.queues, queues)
@@ -140,6 +146,27 @@ class Host:
             if kind == "resources_available" or key == "properties":
                 words = {word.strip() for word in ",".join(values).split(",")}
                 self.tags.setdefault(name or key, set()).update(words)
+        if products := _PRODUCT.findall(first(block, "gpu_status")):
+            self.tags.setdefault("gpu_product_name", set()).update(products)
+
+    def whole(self) -> Node:
+        """All of it, with what its GPUs are by resources that a site has made for that (`gpu_model
+        = a100`, `a100 = True`), by OpenPBS's accelerator_model and by Torque's properties."""
+        if not self.node.gpus:
+            return self.node
+        kinds: set[str] = set()
+        hints: set[str] = set()
+        for name, values in self.tags.items():
+            if _CARD.search(name):
+                kinds |= values
+            elif _CARD_MEMORY.search(name):
+                hints |= {f"{parse_size(value) // GIB}gb" for value in values}
+            else:
+                hints |= {name} if values == {"True"} else values if name == "properties" else set()
+        kinds = kinds or set(filter(model, hints))
+        return msgspec.structs.replace(
+            self.node, gpu="+".join(sorted(kinds)), tags=tuple(sorted(hints))
+        )
 
 
 def parse_hosts(text: str) -> list[Host]:

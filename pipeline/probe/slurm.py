@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from pipeline.probe.cards import model
 from pipeline.probe.facts import (
     MIB,
     Cluster,
@@ -30,6 +31,7 @@ QUESTIONS: dict[str, list[str]] = {
     "config": ["scontrol", "show", "config"],
     "partitions": ["scontrol", "-o", "show", "partition"],
     "nodes": ["sinfo", "-h", "-N", "-o", NODE_FORMAT],
+    "features": ["sinfo", "-h", "-N", "-o", "%N|%f"],
     # `$(id -un)`: who one is there, which over SSH may be somebody else than here.
     "assoc": ["bash", "-c", 'sacctmgr -nP show assoc where user="$(id -un)" format='
               + ",".join(ASSOC_COLUMNS)],
@@ -52,7 +54,7 @@ _SHOWN = {  # what else is worth knowing of slurm.conf -> in our words
 def cluster(texts: Mapping[str, str], groups: Sequence[str]) -> Cluster:
     """The cluster, from the answers to QUESTIONS and the groups that the user is in."""
     config = parse_config(texts["config"])
-    nodes = parse_nodes(texts.get("nodes", ""))
+    nodes = parse_nodes(texts.get("nodes", ""), parse_features(texts.get("features", "")))
     mine = parse_rows(texts.get("assoc", ""), ASSOC_COLUMNS)
     qos = {row["Name"]: row for row in parse_rows(texts.get("qos", ""), QOS_COLUMNS)}
     found = Cluster("slurm", config.get("SLURM_VERSION", ""))
@@ -99,7 +101,13 @@ def parse_partitions(text: str) -> list[dict[str, str]]:
     return found
 
 
-def parse_nodes(text: str) -> dict[str, list[Node]]:
+def parse_features(text: str) -> dict[str, tuple[str, ...]]:
+    """Node -> its features, of `sinfo -h -N -o %N|%f`."""
+    pairs = (line.partition("|")[::2] for line in text.splitlines())
+    return {name: tuple(words.split(",")) for name, words in pairs}
+
+
+def parse_nodes(text: str, features: Mapping[str, tuple[str, ...]]) -> dict[str, list[Node]]:
     """Partition -> its nodes, of `sinfo -h -N -o NODE_FORMAT`; a line that is cut is left out."""
     found: dict[str, dict[str, Node]] = {}
     for line in text.splitlines():
@@ -107,7 +115,9 @@ def parse_nodes(text: str) -> dict[str, list[Node]]:
         if len(fields) == 5 and fields[0].strip().isdecimal() and fields[1].strip().isdecimal():
             cpus, mem, gres, name, partition = fields
             gpus, kind = parse_gres(gres)
-            node = Node(int(cpus), int(mem) * MIB, gpus, kind)
+            tags = features.get(name, ())
+            kind = kind or "+".join(filter(model, tags)) if gpus else ""
+            node = Node(int(cpus), int(mem) * MIB, gpus, kind, tags)
             found.setdefault(partition, {})[name] = node
     return {partition: list(nodes.values()) for partition, nodes in found.items()}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline import validate
+from pipeline.probe.cards import card, smallest
 from pipeline.probe.facts import Cluster, Known, Node, QueueFacts
 from pipeline.probe.machine import Machine, share
 from pipeline.probe.pbs import mib
@@ -92,11 +93,33 @@ def _jobs(cluster: Cluster, machine: Machine) -> Iterator[str]:
     said = "/sys/class/net of the login node" if net else "none like ib0 or hsn0 on the login node"
     yield from _line("network_interface", net, said)
     yield from _line("throttle", 0, "no limit on an array's tasks at a time; the default")
+    yield from _gpu(cluster, machine)
     yield from _line("charge_factor", 0.0, "what a node-hour costs; schedulers do not tell")
     kind = machine.disks[0].kind if machine.disks else "unknown"
     said = f"seconds for a receipt to show; the default. The project's file system: {kind}"
     yield from _line("receipt_grace", 120, said)
     yield from _line("directives", [], "none")
+
+
+def _gpu(cluster: Cluster, machine: Machine) -> Iterator[str]:
+    """One GPU of the nodes that train, for what `plan` predicts."""
+    main = _main_queue(cluster)
+    if cluster.scheduler == "local":
+        names = [line.partition(": ")[2].partition(" (")[0] for line in machine.gpus]
+        known = [found for name in names if (found := card(name))]
+        found, asked = min(known, key=lambda one: one.memory, default=None), "nvidia-smi -L"
+        there = bool(names)
+    else:
+        nodes = [node for node in (main.nodes if main else []) if node.gpus]
+        found, there = smallest(nodes), bool(nodes)
+        asked = "sinfo" if cluster.scheduler == "slurm" else "pbsnodes"
+    if found:
+        value = {"name": found.name, "memory": f"{found.memory}GiB"}
+        yield from _line("gpu", value, f"{asked}; memory: {found.how}")
+    elif there:
+        yield from _comment(
+            "gpu: not told; with {name: a100-40, memory: 40GiB}, say, `plan` tells what fits"
+        )
 
 
 def _limits(cluster: Cluster) -> Iterator[str]:
@@ -310,4 +333,6 @@ def _value(value: Any) -> str:
         plain = re.fullmatch(r"[./A-Za-z][\w./\-]*|\d+[GM]iB", value, re.ASCII)
         quoted = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
         return value if plain and not quoted else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
     return dump(value).removesuffix("\n").removesuffix("\n...").strip()

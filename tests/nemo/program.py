@@ -84,7 +84,8 @@ def configuration(root: Path) -> dict[str, Any]:
             "train": {"backend": "nemo", "data_path": str(root / "data" / "seapile"),
                       "checkpoint_dir": str(root / "run"), "max_steps": 8, "checkpoint_every": 3,
                       "validate_every": 4, "validate_batches": 1, "log_every": 1,
-                      "keep_checkpoints": 3, "precision": "bf16-mixed", "split": [90, 10, 0]},
+                      "keep_checkpoints": 3, "precision": "bf16-mixed", "split": [90, 10, 0],
+                      "tensorboard": True},
             "wandb": {"project": "p", "name": "n", "mode": "disabled", "dir": str(root / "wandb")},
         },
     }  # fmt: skip
@@ -114,9 +115,9 @@ def construct(path: str) -> dict[str, Any]:
     import torch
     from torch.optim import AdamW
 
+    from training.config import load_settings, parse_arguments
     from training.data import open_shard, resolve_prefixes
     from training.nemo import run_cpt
-    from training.settings import load_settings, parse_arguments
 
     settings = load_settings(parse_arguments(["--config", path], "test"))
     prefixes = resolve_prefixes(settings.data.path, settings.data.chunks)
@@ -126,32 +127,66 @@ def construct(path: str) -> dict[str, Any]:
     weight = torch.nn.Parameter(torch.zeros(1))
     planned = optim.lr_scheduler.scheduler(None, AdamW([weight], lr=optim.config.lr))
     share = planned["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    dataset = data.gpt_dataset_config
+    [watcher] = [c for c in trainer.callbacks if hasattr(c, "stopped_by")]
     return {
         "model": {name: getattr(model, name) for name in (
             "num_layers", "hidden_size", "num_attention_heads", "num_query_groups", "kv_channels",
             "ffn_hidden_size", "window_size", "vocab_size", "seq_length", "bf16")},
+        "base": watcher.settings.model.base,
         "optimizer": {name: getattr(optim.config, name) for name in (
             "optimizer", "lr", "min_lr", "weight_decay", "adam_beta1", "adam_beta2", "adam_eps",
             "clip_grad", "bf16", "use_distributed_optimizer")},
         # after `done` updates the next one is number done + 1
-        "rates": {step: share(step - 1) * optim.config.lr for step in (500, 5250, 10_000)},
+        "rates": {step: share(step - 1) * optim.config.lr for step in (0, 500, 5250, 10_000)},
+        "rising": sum(share(done) < share(done + 1) for done in range(trainer.max_steps)) + 1,
         "data": {"seq_length": data.seq_length, "micro": data.micro_batch_size,
-                 "global": data.global_batch_size, "seed": data.seed,
-                 "split": data.build_kwargs["split"], "blend": data.build_kwargs["blend"]},
+                 "global": data.global_batch_size, "blend": data.build_kwargs["blend"]},
+        "dataset": {"eod": dataset.tokenizer.eod} | {name: getattr(dataset, name) for name in (
+            "random_seed", "sequence_length", "split", "reset_position_ids",
+            "reset_attention_mask", "eod_mask_loss")},
         "trainer": {"max_steps": trainer.max_steps, "validate_every": trainer.val_check_interval,
                     "validate_batches": trainer.limit_val_batches, "devices": trainer.num_devices,
                     "log_every": trainer.log_every_n_steps, "nodes": trainer.num_nodes,
                     "precision": trainer.precision_plugin.precision},
         "strategy": {"tensor": strategy.tensor_model_parallel_size,
                      "pipeline": strategy.pipeline_model_parallel_size,
-                     "sequence": strategy.sequence_parallel,
-                     "distributed": strategy.ddp_config.use_distributed_optimizer,
-                     "reduce_fp32": strategy.ddp_config.grad_reduce_in_fp32},
+                     "sequence": strategy.sequence_parallel},
         "checkpoints": {"every": keeper._every_n_train_steps, "keep": keeper.save_top_k,
                         "directory": str(keeper.dirpath)},
         "resume": {"directory": str(parts["resume"].resume_from_directory),
                    "weights": str(parts["resume"].restore_config.path)},
+        "wandb": {"project": watcher.settings.wandb.project, "name": watcher.settings.wandb.name},
+        "unlike_recipe": unlike_recipe(parts),
     }  # fmt: skip
+
+
+def unlike_recipe(parts: dict[str, Any]) -> dict[str, list[str]]:
+    """Where model, strategy and precision are not those of NeMo's own recipe: its value, ours."""
+    from dataclasses import fields
+
+    import fiddle as fdl
+    from nemo.collections import llm
+
+    trainer = parts["trainer"]
+    length, gpus = parts["model"].config.seq_length, trainer.num_devices
+    recipe = llm.gemma3_1b.pretrain_recipe(name="r", num_gpus_per_node=gpus, seq_length=length)
+    strategy = fdl.build(recipe.trainer.strategy)
+    pairs = {
+        "model": (fdl.build(recipe.model).config, parts["model"].config),
+        "ddp": (strategy.ddp_config, trainer.strategy.ddp_config),
+        "precision": (fdl.build(recipe.trainer.plugins).dtype_config,
+                      trainer.precision_plugin.dtype_config),
+    }  # fmt: skip
+    found = {
+        f"{name}.{field.name}": [repr(getattr(side, field.name)) for side in pair]
+        for name, pair in pairs.items()
+        for field in fields(pair[0])
+    }
+    for name in ("tensor_model_parallel_size", "pipeline_model_parallel_size", "sequence_parallel",
+                 "context_parallel_size", "expert_model_parallel_size"):  # fmt: skip
+        found[f"strategy.{name}"] = [repr(getattr(s, name)) for s in (strategy, trainer.strategy)]
+    return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
 
 
 def parameters() -> int:

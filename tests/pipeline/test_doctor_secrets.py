@@ -108,9 +108,12 @@ def test_the_files_mode(env: str, status: str) -> None:
     assert (found[".env"].remedy == f"chmod 600 {of.path('.env')}") == (status == "fail")
 
 
+ODD = "warning: line 3 of /p/.env is not KEY=VALUE and is passed over"
+
+
 def test_the_files_owner_and_lines() -> None:
     of = scope("analyze")
-    found = by_name(secrets.checks(of, look(of, "600|7|9|regular file|yes", env_file="odd 3")))
+    found = by_name(secrets.checks(of, look(of, "600|7|9|regular file|yes", env_file=ODD)))
     assert found[".env owner"].status == "fail" and found[".env lines"].status == "warn"
     found = by_name(secrets.checks(of, look(of, "600|1000|9|regular file|yes", env_file="dos")))
     assert found[".env line ends"].status == "fail"
@@ -137,12 +140,16 @@ def test_it_is_asked_for_real_and_no_value_is_seen(
     answers = asked([*host.questions(of), *secrets.questions(of)], tmp_path)
     told = "".join(a.stdout + a.stderr for a in answers.answers.values())
     assert SECRET not in told and "touch" not in told
+    odd = [
+        f"warning: line {n} of {tmp_path}/.env is not KEY=VALUE and is passed over" for n in (6, 8)
+    ]
     assert answers.text("env_file").split("\n")[:-1] == [
-        "set HF_TOKEN", "odd 6", "set OTHER", "odd 8", "set LAST",
+        *odd, "set HF_TOKEN", "set OTHER", "set LAST",
     ]  # fmt: skip
     assert answers.text("cached") == "google/gemma-3-1b-pt\n"
     found = by_name(secrets.checks(of, answers))
     assert found["HF_TOKEN"].needed_by == ("download",)
+    assert found[".env lines"].fact == "no KEY=VALUE in line 6, 8"
     assert found["WANDB_API_KEY"].status == "warn" and "reach them" in found["WANDB_API_KEY"].fact
     assert SECRET not in json.dumps(msgspec.to_builtins(list(found.values())))
     assert not list(tmp_path.glob("**/x")) and bad(secrets.checks(of, answers))

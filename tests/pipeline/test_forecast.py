@@ -89,8 +89,12 @@ def test_ways_out_with_torch() -> None:
     assert trained({"loss": "plain"}, "40GiB").fits == "yes"
     one = trained({"loss": "plain"})
     assert one.fits == "no"
-    assert list(one.remedies) == ["batch.micro=1", "train.activation_checkpointing=true"]
+    ways = ["batch.micro=1", "train.loss=chunked", "train.activation_checkpointing=true"]
+    assert list(one.remedies) == ways
     assert all(size.high <= 24 * GIB for size in one.remedies.values())
+    waiting = trained({"gradient_sync": "last"})
+    assert waiting.fits == "tight" and "train.gradient_sync=each" in waiting.remedies
+    assert trained({"gradient_sync": "each"}).fits == trained({}).fits == "yes"
     spread = trained({"loss": "plain", "parallel": "ddp"}, "40GiB")
     assert "train.parallel=fsdp2" in spread.remedies
     together = list(trained({"loss": "plain", "parallel": "ddp"}, "12GiB").remedies)

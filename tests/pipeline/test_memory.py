@@ -125,7 +125,7 @@ SHAPES = st.builds(
 )  # fmt: skip
 SETUPS = st.builds(
     Setup, SHAPES, length=SIZES, micro=st.integers(1, 32), ranks=st.integers(1, 64),
-    accumulation=st.integers(1, 16),
+    accumulation=st.integers(1, 16), sync=st.sampled_from(["each", "last"]),
     form=st.sampled_from(["one", "ddp", "fsdp", "megatron", "distributed"]),
     precision=st.sampled_from(["mixed", "fp32"]),
     loss=st.sampled_from(["plain", "chunked", "megatron"]), checkpointing=st.booleans(),
@@ -188,8 +188,10 @@ def test_frozen_weights_have_neither_gradients_nor_states() -> None:
     assert parts["weights"].low < parts["weights"].high
 
 
-def test_whole_gradients_wait_for_the_last_micro_batch_of_fsdp() -> None:
-    once, often = (
-        memory.buffers(with_(A100, form="fsdp", accumulation=times)).low for times in (1, 16)
+def test_gradients_of_fsdp_stay_whole_only_where_they_wait_for_the_last_micro_batch() -> None:
+    once, each, last = (
+        memory.buffers(with_(A100, form="fsdp", accumulation=times, sync=sync)).low
+        for times, sync in ((1, "last"), (16, "each"), (16, "last"))
     )
-    assert often - once == 4 * GEMMA.parameters
+    assert each == once
+    assert last - once == 4 * GEMMA.parameters

@@ -14,10 +14,10 @@ from click.shell_completion import ShellComplete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import plan, probe, site, study, transport, yamlio
+from pipeline import forecast, plan, probe, site, study, transport, yamlio
 from pipeline.cli import cli
 from pipeline.errors import ConfigError, PipelineError, Unreachable
-from pipeline.probe import facts, machine, pbs, slurm, write
+from pipeline.probe import cards, facts, machine, pbs, slurm, write
 from pipeline.schedulers.base import Completed
 from pipeline.view import site as site_view
 from tests.cluster.fixture import Slurm
@@ -485,6 +485,7 @@ def test_a_host_without_a_scheduler() -> None:
     assert (found.slots, found.max_cpus, found.max_gpus) == (16, 16, 4)
     assert found.max_mem == 65969148 * 1024
     assert (found.defaults.gpus, found.defaults.cpus) == (4, 16)
+    assert found.gpu == site.Gpu("NVIDIA A100", "40GiB")
     assert set(found.environments) == {"light", "hf", "nemo"}
 
 
@@ -496,6 +497,103 @@ def test_the_machine_s_script_is_good_shell_and_answers(tmp_path: Path) -> None:
     assert found.cores > 0 and found.mem_bytes > 0 and found.user
     assert found.project == str(ROOT)
     assert found.disks[0].place == str(ROOT) and found.disks[0].free > 0
+
+
+# --- which GPU
+
+CARDS = [
+    ("a100", (), ("a100", 40)),
+    ("a100", ("ib", "gpu80"), ("a100", 80)),
+    ("a100", ("GPU_MEM:80GB", "rack40", "256gb"), ("a100", 80)),
+    ("a100-80", (), ("a100-80", 80)),
+    ("a100_80gb", ("gpu40",), ("a100_80gb", 80)),
+    ("nvidia_h100_80gb_hbm3", (), ("nvidia_h100_80gb_hbm3", 80)),
+    ("NVIDIA H100 NVL", (), ("NVIDIA H100 NVL", 94)),
+    ("tesla_v100", ("mem:32g",), ("tesla_v100", 32)),
+    ("h200", (), ("h200", 141)),
+    ("mi250x_64gb", (), ("mi250x_64gb", 64)),
+    ("k80", ("gpu80",), None),
+    ("nvidia_a100_3g.20gb", (), None),
+    ("", ("a100",), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "hints", "expected"), CARDS, ids=[" ".join([c[0], *c[1]]) for c in CARDS]
+)
+def test_a_gpu_by_what_is_said_of_it(
+    name: str, hints: tuple[str, ...], expected: tuple[str, int] | None
+) -> None:
+    found = cards.card(name, hints)
+    assert (found and (found.name, found.memory)) == expected
+
+
+def test_the_forecast_knows_the_speed_of_what_sites_add_knows_the_size_of() -> None:
+    assert list(cards.SIZES) == list(forecast.PEAKS)
+    for name in cards.SIZES:
+        assert forecast.peak(name) == forecast.PEAKS[name] and cards.model(name) == name
+
+
+def test_slurm_names_its_gpus() -> None:
+    text = text_of(slurm_answers())
+    assert load(text).gpu == site.Gpu("a100", "40GiB")
+    assert "40 or 64 or 80 GiB, and nobody tells which" in flat(text)
+    features = ok("".join(f"n{i}|intel,gpu80,ib\n" for i in range(1, 5)))
+    text = text_of(slurm_answers(features=features))
+    assert load(text).gpu == site.Gpu("a100", "80GiB")
+    assert "memory: its node's words say it" in flat(text)
+
+
+def test_of_several_kinds_the_smallest_counts() -> None:
+    assert load(text_of(strict_slurm())).gpu == site.Gpu("v100", "16GiB")
+    features = ok("g1|v100_32gb\ng2|(null)\ng3|h100\n")  # g3's gres has no type
+    nodes = NODES.replace("gpu:a100:4(S:0-1),gpu:v100:2(S:1)", "gpu:a100_80g:4")
+    found = load(text_of(strict_slurm(features=features, nodes=ok(nodes))))
+    assert found.gpu == site.Gpu("a100", "40GiB")
+    [only] = [line for line in NODES.splitlines() if "|g3|" in line]
+    found = load(text_of(strict_slurm(features=features, nodes=ok(only))))
+    assert found.gpu == site.Gpu("h100", "80GiB")
+
+
+def test_gpus_that_nobody_names_are_a_comment() -> None:
+    nodes = recorded.load("slurm", "probe-nodes").stdout.replace(":a100", "")
+    text = text_of(slurm_answers(nodes=ok(nodes)))
+    assert load(text).gpu is None and "# gpu: not told; with {name: a100-40" in text
+    assert load(text_of(pbs_answers())).gpu is None
+    text = text_of(answers())  # there are none
+    assert "gpu:" not in text
+
+
+PBS_CARDS = [
+    ("gpu_model = a100", "", ("a100", "40GiB")),
+    ("gpu_type = A100-SXM4-80GB", "", ("A100-SXM4-80GB", "80GiB")),
+    ("accelerator_model = NVIDIA A100", "accelerator_memory = 80gb", ("NVIDIA A100", "80GiB")),
+    ("h100 = True", "", ("h100", "80GiB")),
+    ("gpu_model = tesla_v100", "gpu_mem = 33554432kb", ("tesla_v100", "32GiB")),
+]
+
+
+@pytest.mark.parametrize(("what", "more", "expected"), PBS_CARDS, ids=[c[0] for c in PBS_CARDS])
+def test_pbs_names_its_gpus_by_resources_of_the_site(
+    what: str, more: str, expected: tuple[str, str]
+) -> None:
+    recording = recorded.load("openpbs", "110-final-node").stdout
+    count = "     resources_available.ngpus = 8\n"
+    assert count in recording
+    lines = "".join(f"     resources_available.{line}\n" for line in (what, more) if line)
+    given = {**pbs_answers("-plain"), "pbsnodes": ok(recording.replace(count, count + lines))}
+    found = load(text_of(given))
+    assert found.gpu == site.Gpu(*expected) and found.defaults.gpus == 8
+
+
+def test_torque_names_its_gpus_by_properties_or_by_their_status() -> None:
+    recording = recorded.load("torque", "from-manual-pbsnodes-a").stdout
+    for old, new, name in (
+        ("gpunode,haswell", "gpunode,v100,haswell", "v100"),
+        ("gpu_id=0000:02:00.0;", "gpu_id=0000:02:00.0;gpu_product_name=Tesla V100;", "Tesla V100"),
+    ):
+        given = {**torque_answers(), "pbsnodes": ok(recording.replace(old, new))}
+        assert load(text_of(given)).gpu == site.Gpu(name, "16GiB")
 
 
 # --- hostile text

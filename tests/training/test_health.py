@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from training import health
 from training.contract import run_program
@@ -76,11 +77,25 @@ def test_all_that_is_wrong_with_a_node_is_told_with_its_name(
 ) -> None:
     node(tmp_path, monkeypatch, f"cat <<'END'\n{FIT}\nEND")
     there = str(tmp_path / "not" / "yet")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 9)
     assert run_program(health.main, ["--gpus", "8", "--directory", there]) == 0
     assert run_program(health.main, ["--gpus", "9", "--needed", str(10**18)]) == 65
     told = capsys.readouterr().err
     assert f"error: node {socket.gethostname()} shows 8 GPUs of 9; has " in told
     assert "and a checkpoint takes 1000000000.0 GB" in told
+
+
+def test_gpus_beyond_those_wanted_and_slices_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = FIT.replace("40326, 0", "9, 0").replace("9, 0", "40326, 0", 2)
+    node(tmp_path, monkeypatch, f"cat <<'END'\n{taken}\nEND")
+    health.check_node(2, tmp_path)
+    with pytest.raises(health.Unfit, match="GPU 2 .* has 9 MiB free of 40960"):
+        health.check_node(3, tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-8f6a5a3c")
+    health.check_node(1, tmp_path)
 
 
 def test_what_nvidia_smi_says_when_it_fails_is_passed_on(
@@ -89,6 +104,22 @@ def test_what_nvidia_smi_says_when_it_fails_is_passed_on(
     node(tmp_path, monkeypatch, "echo 'Failed to initialize NVML: Driver mismatch'; exit 18")
     assert run_program(health.main, ["--gpus", "1"]) == 65
     assert "cannot ask nvidia-smi: Failed to initialize NVML" in capsys.readouterr().err
+
+
+def test_a_torch_that_sees_no_gpu_is_told_before_it_trains_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node(tmp_path, monkeypatch, f"cat <<'END'\n{FIT}\nEND")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    health.check_all(8, tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 7)
+    with pytest.raises(health.Unfit, match=r"torch .* can use 7 GPUs of 8"):
+        health.check_all(8, tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(health.Unfit, match=r"torch .* can use 0 GPUs of 8"):
+        health.check_all(8, tmp_path)
+    health.check_all(0, tmp_path)
 
 
 def torchrun(*argv: str) -> subprocess.CompletedProcess[str]:

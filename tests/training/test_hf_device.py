@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pipeline import forecast
 from training.contract import BadInput
 from training.hf import device as hf
 
@@ -61,6 +62,17 @@ def test_known_peaks(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     assert hf.peak_flops(torch.device("cuda"), precision)[0] == peak
+
+
+@pytest.mark.parametrize("name", ["NVIDIA L40", "NVIDIA A10G", "NVIDIA GH200 480GB", "Radeon"])
+def test_a_gpu_that_nobody_listed_is_measured(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    monkeypatch.setattr(hf, "measure_flops", lambda *_: 7.0)
+    assert hf.peak_flops(torch.device("cuda"), "fp32") == (7.0, "measured matrix product")
+
+
+def test_plan_and_trainer_know_the_same_peaks() -> None:
+    assert hf.PEAKS == forecast.PEAKS
 
 
 def test_a_cpu_is_measured() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,28 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.training import children
 from training.contract import run_program
 from training.hf import run_cpt
-
-ROOT = Path(__file__).resolve().parents[2]
-# The limit is set once everything is imported; the third step then wants 4 GiB more than is there.
-STARVED = """
-import resource, sys
-import torch
-from training.contract import run_program
-from training.hf import run_cpt
-torch.set_num_threads(1)
-learn = run_cpt.learn
-def starved(run):
-    if run.step == 2:
-        pages = int(open("/proc/self/statm").read().split()[0])
-        most = pages * resource.getpagesize() + (64 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        run.trainee.loss = lambda h, w, t: (h @ w.T).repeat(4_000_000, 1).sum()
-    return learn(run)
-run_cpt.learn = starved
-sys.exit(run_program(run_cpt.main, sys.argv[1:]))
-"""
 
 
 def failed(config: Path, code: int, capsys: pytest.CaptureFixture[str]) -> str:
@@ -49,6 +28,7 @@ def failed(config: Path, code: int, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_planted_nan(
     job: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Token ids cannot be NaN; the weights that a run begins with can."""
     assert run_program(run_cpt.main, ["--config", str(job())]) == 0
     base = tmp_path / "run" / "final"
     weights = load_file(base / "model.safetensors")
@@ -71,18 +51,43 @@ def test_a_model_that_no_memory_holds(
 
 
 def test_a_step_beyond_the_limit_of_memory(job: Callable[..., Path], tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", STARVED, "--config", str(job())],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 71, ended.stderr
-    assert "error: out of memory at micro-batch 2. Set batch.micro to 1" in ended.stderr
+    [ended] = children.train("--config", str(job()), prepare=children.run_out_of_memory)
+    assert ended.code == 71, ended.err
+    assert "error: out of memory at micro-batch 2. Set batch.micro to 1" in ended.err
     told = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (told["state"], told["step"]) == ("failed", 2)
+
+
+def test_a_node_without_its_gpus(
+    job: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The study gives the job a GPU: nvidia-smi that is absent, that shows a bad one, and a torch
+    that was built without CUDA."""
+    config = job(gpus=1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "cannot ask nvidia-smi: " in failed(config, 65, capsys)
+    program = tmp_path / "nvidia-smi"
+    for errors, fact in ((3, "GPU 0 (GPU-1a) has 3 uncorrected ECC errors"), (0, "can use 0 GPUs")):
+        row = f"0, GPU-1a, NVIDIA A100-SXM4-40GB, 40960, 40326, {errors}"
+        program.write_text(f"#!/bin/sh\necho '{row}'\n")
+        program.chmod(0o755)
+        assert fact in failed(config, 65, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_no_checkpoint_fits_on(
+    job: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=20_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert f"free at {tmp_path / 'run'}, and a checkpoint takes " in failed(job(), 65, capsys)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_a_missing_shard(

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from training.config import load_settings, parse_arguments
 from training.contract import BadInput
 from training.hf import model as hf
-from training.settings import load_settings, parse_arguments
 
 
 def load(path: Path) -> Any:

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.config import load_settings, parse_arguments
 from training.hf.loss import IGNORE
 from training.hf.model import build_model
 from training.hf.packing import Boundaries, count_targets, document_positions
-from training.settings import Data, load_settings, parse_arguments
+from training.settings import Data
 
 EOD = 1
 DATA = Data(Path("x"), None, (1.0, 0.0, 0.0))

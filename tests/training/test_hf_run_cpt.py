@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,27 +12,16 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training import children
 from training.artifacts import check_model
 from training.contract import run_program
 from training.hf import run_cpt
+from training.hf.run import Run
 
-ROOT = Path(__file__).resolve().parents[2]
 Rows = Callable[[Path, str], dict[int, float]]
-KILLER = """
-import os, signal, sys
-import torch
-from training.contract import run_program
-from training.hf import run_cpt
-torch.set_num_threads(1)
-learn = run_cpt.learn
-def deadly(run):
-    result = learn(run)
-    if run.step == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-run_cpt.learn = deadly
-sys.exit(run_program(run_cpt.main, sys.argv[1:]))
-"""
+NAMES = ("loss", "learning_rate", "consumed_samples", "grad_norm", "tokens_per_second",
+         "data_wait", "memory_bytes", "mfu")  # fmt: skip
+ROW = {"step", "time", *(f"train/{name}" for name in NAMES)}
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +41,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], Any
     """Do something as the loss of one step is computed."""
     learn = run_cpt.learn
 
-    def watched(run: run_cpt.Run) -> tuple[float, float]:
+    def watched(run: Run) -> tuple[float, float]:
         if run.step + 1 == step:
             action()
         return learn(run)
@@ -78,9 +65,16 @@ def test_a_run_to_its_end(
     assert rows(run, "train/learning_rate")[2] == 0.05
     assert rows(run, "train/consumed_samples")[20] == 80
     assert all(norm > 0 for norm in rows(run, "train/grad_norm").values())
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [set(row) for row in map(json.loads, lines) if "train/loss" in row] == [ROW] * 20
+    assert all(0 <= share < 1 for share in rows(run, "train/data_wait").values())
+    assert all(share > 0 for share in rows(run, "train/mfu").values())
     done = status(run)
     assert (done["state"], done["step"], done["precision"]) == ("done", 20, "fp32")
     assert done["accumulation"] == 2 and done["val_loss"] > 0
+    assert (done["max_steps"], done["loss"], done["remaining_s"]) == (20, losses[20], 0)
+    assert done["tokens_per_second"] > 0
+    assert (done["compile"], done["gradient_sync"], done["parallel"]) == (False, "none", "none")
     assert sorted(p.name for p in run.glob("step_*")) == ["step_00000015", "step_00000020"]
     assert check_model(run / "final")["vocab_size"] == 64
     assert json.loads((tmp_path / "progress.json").read_text())["done"] == 20
@@ -107,13 +101,8 @@ def test_kill_9_and_again_gives_the_same_run(
 ) -> None:
     assert train(job("whole.yaml", train={"checkpoint_dir": str(tmp_path / "whole")})) == 0
     config, run = job(), tmp_path / "run"
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLER, "--config", str(config)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    [killed] = children.train("--config", str(config), prepare=children.killed_after(13))
+    assert killed.code == -signal.SIGKILL
     assert max(rows(run, "train/loss")) == 12  # of which 11 and 12 came after the checkpoint
     assert train(config) == 0
     for key in ("train/loss", "train/grad_norm", "train/learning_rate", "val/loss"):
@@ -170,7 +159,7 @@ def test_a_weight_that_is_no_number_ends_the_run(
 ) -> None:
     learn = run_cpt.learn
 
-    def planted(run: run_cpt.Run) -> tuple[float, float]:
+    def planted(run: Run) -> tuple[float, float]:
         if run.step == 6:
             with torch.no_grad():
                 run.model.model.norm.weight[3] = float("nan")

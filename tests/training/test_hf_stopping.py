@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from training.contract import run_program
 from training.hf import run_cpt
+from training.hf.run import Run
 
 Rows = Callable[[Path, str], dict[int, float]]
 RULE = {"patience": 2, "min_delta": 0.05}
@@ -65,7 +66,7 @@ def test_it_stops_early_and_hands_over_the_best(
     other = job("again.yaml", optimizer=IDLE, train=PATIENT | {"checkpoint_dir": str(again)})
     learn = run_cpt.learn
 
-    def disturbed(run: run_cpt.Run) -> tuple[float, float]:
+    def disturbed(run: Run) -> tuple[float, float]:
         if run.step == 11:
             os.kill(os.getpid(), signal.SIGTERM)
         return learn(run)
@@ -126,6 +127,31 @@ def test_tensorboard_gets_rows_and_stops_nothing(
         assert {s: v for name, v, s in got if name == "train/loss"} == losses
 
 
+@pytest.mark.parametrize("breaks", ["init", "log", "finish"])
+def test_wandb_stops_nothing(
+    job: Callable[..., Path],
+    tmp_path: Path,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    breaks: str,
+) -> None:
+    def may_break(name: str) -> Any:
+        def call(*_: Any, **__: Any) -> Any:
+            if name == breaks:
+                raise RuntimeError(f"no {name}")
+            return run
+
+        return call
+
+    run = types.SimpleNamespace(log=may_break("log"), finish=may_break("finish"))
+    fake = types.SimpleNamespace(init=may_break("init"), Settings=lambda **_: None)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    assert train(job(wandb={"mode": "offline"}, train={"max_steps": 2, "validate_every": 5})) == 0
+    assert len(rows(tmp_path / "run", "train/loss")) == 2
+    assert f"no {breaks}" in capsys.readouterr().err
+
+
 def test_without_tensorboard_it_only_warns(
     job: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +189,7 @@ def test_dropout_follows_from_the_step(
     model = shape | {"init": "weights", "base": str(base / "final")}
     learn = run_cpt.learn
 
-    def disturbed(run: run_cpt.Run) -> tuple[float, float]:
+    def disturbed(run: Run) -> tuple[float, float]:
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return learn(run)

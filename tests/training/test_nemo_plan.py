@@ -10,9 +10,10 @@ import yaml
 
 from pipeline import estimate, plan, site, study
 from pipeline.job import Job
+from training.config import load_settings, parse_arguments
 from training.contract import ConfigLoader
 from training.nemo.plan import PARAMETERS, check_supported, dry_run
-from training.settings import Settings, load_settings, parse_arguments
+from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "studies" / "filipino-cpt.yaml"

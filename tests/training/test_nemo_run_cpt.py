@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from training.contract import BadInput, ProgramError, run_program
+from training.config import load_settings, parse_arguments
+from training.contract import BadInput, ConfigLoader, ProgramError, run_program
 from training.nemo import run_cpt
-from training.settings import load_settings, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "studies" / "filipino-cpt.yaml"
@@ -92,6 +92,19 @@ def test_the_remedy_for_memory(plan: Path, capsys: pytest.CaptureFixture[str]) -
     assert halved["logits_bytes_fp32"] == 2_147_483_648
 
 
+def test_a_dry_run_tells_what_happens_between_documents(
+    plan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = {"reset_position_ids": True, "reset_attention_mask": True, "eod_mask_loss": False}
+    told = values(plan, capsys)["data"]
+    assert {key: told[key] for key in wanted} == wanted
+    config = yaml.load(plan.read_text(), Loader=ConfigLoader)
+    config["parameters"]["train"] |= {"eod_mask_loss": True, "reset_position_ids": False}
+    plan.write_text(yaml.safe_dump(config))
+    told = values(plan, capsys)["data"]
+    assert (told["eod_mask_loss"], told["reset_position_ids"]) == (True, False)
+
+
 def test_a_dry_run_tells_missing_data(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = values(plan, capsys, "--data-path", "data/absent")
     assert "data/absent_0001.bin" in told["data"]["problem"]
@@ -105,6 +118,9 @@ def test_a_dry_run_tells_missing_data(plan: Path, capsys: pytest.CaptureFixture[
         ("train", "precision", "fp32", "train.precision is fp32"),
         ("train", "pipeline_parallel", 2, "only 1 is supported"),
         ("train", "checkpoint_dir", "/logs/steps", "contains 'step'"),
+        ("train", "activation_checkpointing", True, "train.activation_checkpointing is for the hf"),
+        ("train", "early_stopping", {"patience": 3}, "train.early_stopping is for the hf back end"),
+        ("train", "loss", "chunked", "train.loss is for the hf back end"),
     ],
 )
 def test_what_the_recipe_cannot_do_is_refused(
@@ -179,9 +195,11 @@ def test_setup_checks_converts_once_and_knows_the_end(
         with pytest.raises(ProgramError, match="were not imported") as caught:
             run_cpt.setup(settings, argv)
         assert caught.value.code == 65
+    capsys.readouterr()
     monkeypatch.setattr(subprocess, "run", run)
     for _ in range(2):
         assert len(run_cpt.setup(settings, argv)) == 2
+        assert "takes no notice of train.reset_position_ids" in capsys.readouterr().err
     assert [command[-1] for command in commands] == ["--import-base"]
     record = json.loads((root / "run.json").read_text())
     (root / "run.json").write_text(json.dumps(record | {"step": 20}))

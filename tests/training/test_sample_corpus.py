@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training import children
 from training.contract import run_program
 from training.data import split_bounds
 from training.hf import run_cpt
@@ -22,23 +20,6 @@ from training.hf import run_cpt
 ROOT = Path(__file__).resolve().parents[2]
 Rows = Callable[[Path, str], dict[int, float]]
 EOD = 256  # ids are the bytes of UTF-8, and this one
-# Kills itself without a word as it has learned the step that it is given.
-KILLED = """
-import os, signal, sys
-import torch
-from training.contract import run_program
-from training.hf import run_cpt
-torch.set_num_threads(1)
-learn = run_cpt.learn
-def deadly(run):
-    result = learn(run)
-    if run.step == int(os.environ["DIES_AT"]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-run_cpt.learn = deadly
-sys.exit(run_program(run_cpt.main, sys.argv[1:]))
-"""
-
 
 @pytest.fixture
 def config(
@@ -84,28 +65,20 @@ def unigram_loss(documents: list[list[int]]) -> float:
 def test_it_learns_the_same_however_it_is_run(
     config: Callable[..., Path], tmp_path: Path, rows: Rows
 ) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     assert run_program(run_cpt.main, ["--config", str(config("one", 16))]) == 0
     one, reached = rows(tmp_path / "one", "train/loss"), rows(tmp_path / "one", "val/loss")
     assert reached[30] < unigram_loss(config.documents) - 0.2  # type: ignore[attr-defined]
 
     killed = config("killed", 16)
     for step in (7, 14, 23):
-        ended = subprocess.run(
-            [sys.executable, "-c", KILLED, "--config", str(killed)],
-            cwd=ROOT,
-            env=environment | {"DIES_AT": str(step)},
-            check=False,
-        )
-        assert ended.returncode == -signal.SIGKILL
+        [ended] = children.train("--config", str(killed), prepare=children.killed_after(step))
+        assert ended.code == -signal.SIGKILL
     assert run_program(run_cpt.main, ["--config", str(killed)]) == 0
     assert rows(tmp_path / "killed", "train/loss") == one
     assert rows(tmp_path / "killed", "val/loss") == reached
 
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    program = ["training/hf/run_cpt.py", "--config", str(config("two", 8))]
-    ended = subprocess.run([*launch, *program], cwd=ROOT, env=environment, check=False)
-    assert ended.returncode == 0
+    ended, _ = children.train("--config", str(config("two", 8)), processes=2)
+    assert ended.code == 0, ended.err
     assert json.loads((tmp_path / "two/status.json").read_text())["parallel"] == "fsdp2"
     two = rows(tmp_path / "two", "train/loss")
     assert two.keys() == one.keys()

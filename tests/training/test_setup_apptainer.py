@@ -81,6 +81,15 @@ def test_help(stub: Path) -> None:
     assert "APPTAINER_IMAGE  the file to write" in run(stub, "--help").stdout
 
 
+def test_it_opens_like_the_one_for_enroot() -> None:
+    """Each is one file that can be carried to a node, so what they share stands in both."""
+    other = SCRIPT.with_name("setup_enroot.sh").read_text().replace("create the container", "WORK")
+    own = SCRIPT.read_text().replace("build the image", "WORK")
+    image, opening = own[own.index("\nimage=") :].splitlines()[1], own[own.index("\nforce=no") :]
+    assert f"\n{image}\n" in other
+    assert opening[: opening.index("\nesac\n")] in other
+
+
 def test_shellcheck() -> None:
     require("shellcheck", shutil.which("shellcheck") is not None, "ShellCheck is not installed")
     done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)

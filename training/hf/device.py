@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import time
 from typing import Any
@@ -14,18 +15,18 @@ from training.contract import BadInput
 LOWER = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
 
 # Dense peak in 1e12 floating point operations a second (bf16 or fp16 with sums in fp32; fp32), from
-# the makers' data sheets. The first name that a device's name contains counts.
+# the makers' data sheets. A GPU is the first one all of whose words are in its name.
 PEAKS = {
-    "H200": (989.0, 67.0),
-    "H100 PCIe": (756.0, 51.0),
-    "H100 NVL": (835.0, 60.0),
-    "H100": (989.0, 67.0),
-    "A100": (312.0, 19.5),
-    "L40S": (362.0, 91.6),
-    "L4": (121.0, 30.3),
-    "A10": (125.0, 31.2),
-    "V100": (125.0, 15.7),
-    "T4": (65.0, 8.1),
+    "h200": (989.0, 67.0),
+    "h100 pcie": (756.0, 51.0),
+    "h100 nvl": (835.0, 60.0),
+    "h100": (989.0, 67.0),
+    "a100": (312.0, 19.5),
+    "l40s": (362.0, 91.6),
+    "l4": (121.0, 30.3),
+    "a10": (125.0, 31.2),
+    "v100": (125.0, 15.7),
+    "t4": (65.0, 8.1),
 }
 
 
@@ -98,8 +99,9 @@ def memory_bytes(device: torch.device) -> int:
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
     """Peak floating point operations a second, and whence: a data sheet, or else measured."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
     for known, (lower, full) in PEAKS.items():
-        if device.type == "cuda" and known in name:
+        if words >= set(known.split()):
             return (lower if precision in LOWER else full) * 1e12, f"data sheet of the {known}"
     return measure_flops(device, LOWER.get(precision, torch.float32)), "measured matrix product"
 

@@ -1,7 +1,9 @@
-"""What may end a run from outside: a signal, or memory running out."""
+"""What may end a run from outside: an unfit node, a signal, or memory running out."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +11,26 @@ from dataclasses import dataclass
 
 import torch
 
-from training.contract import Exit, ProgramError
+from training.config import load_settings
+from training.contract import BadInput, Exit, ProgramError
+from training.health import check_all
 from training.settings import Settings
+
+
+def refuse_unfit(args: argparse.Namespace) -> None:
+    """Look at this node's GPUs and try the network between all of them, before CUDA is touched.
+
+    Only where the study gives the job GPUs; a CPU is not asked. By hand fewer processes may be
+    started than the study has GPUs: then as many as processes must be sound. A configuration that
+    cannot be read is left to the first process, which tells it once. Raises health.Unfit.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    try:
+        settings = load_settings(args, int(os.environ.get("WORLD_SIZE", "1")))
+    except BadInput:
+        return
+    if gpus := min(settings.batch.gpus, here):
+        check_all(gpus, settings.train.checkpoint_dir)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from training import pace
 from training.contract import BadInput
 from training.settings import Model, Optimizer, Settings
 
@@ -137,13 +138,8 @@ def build_optimizer(model: torch.nn.Module, o: Optimizer) -> torch.optim.AdamW:
 
 
 def flops_per_token(model: Any, length: int) -> float:
-    """Floating point operations that one token costs in training, forward and backward.
-
-    6 N + 12 L H Q T of the PaLM paper (arXiv:2204.02311, appendix B): N parameters that multiply
-    (an input embedding that is not the head's only looks up), L layers, H heads of width Q, T
-    tokens looked at. In a layer with a sliding window T is the window. Activations that are
-    computed a second time do not count, and neither does causality, as there.
-    """
+    """What training.pace makes of a model: parameters that multiply, and in each layer the tokens
+    that are looked at, which is the window where a layer has one."""
     config = model.config
     head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
     multiplying = sum(p.numel() for p in model.parameters())
@@ -153,4 +149,4 @@ def flops_per_token(model: Any, length: int) -> float:
     kinds = getattr(config, "layer_types", None) or ["full"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None) or length
     seen = sum(min(window, length) if "sliding" in kind else length for kind in kinds)
-    return float(6 * multiplying + 12 * config.num_attention_heads * width * seen)
+    return pace.flops_per_token(multiplying, config.num_attention_heads, width, seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,7 +81,11 @@ def join() -> Iterator[World]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     yield World(rank, size, device)
-    dist.destroy_process_group()  # not after a failure, which the others may never come to meet
+    # Not after a failure, which the others may never come to meet. DDP must be gone by then: were
+    # it the last to let go of the group, it would wait, with Python's lock held, for gloo's thread,
+    # which may want that lock. On a busy machine some runs hung there, all their work done.
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def resolve_parallel(wanted: str, world: World) -> str:
@@ -98,7 +103,20 @@ def resolve_parallel(wanted: str, world: World) -> str:
     return "fsdp2" if wanted == "auto" else wanted
 
 
-def spread(trainee: Any, kind: str, precision: str, world: World) -> Any:
+def resolve_sync(wanted: str, parallel: str) -> str:
+    """When processes add up their gradients: with `each` micro-batch, or the `last` of an update.
+
+    `auto` is each for fsdp2, which else holds all of the model's gradients until the last one, and
+    last for ddp, which holds them anyway. One process has nobody to add up with: none.
+    """
+    if parallel == "none":
+        return "none"
+    if wanted == "auto":
+        return "each" if parallel == "fsdp2" else "last"
+    return wanted
+
+
+def spread(trainee: Any, layers: nn.ModuleList, kind: str, precision: str, world: World) -> Any:
     """The trainee as all processes train it; its parameters are in place on the device.
 
     ddp keeps a whole model in each process and averages gradients. fsdp2 keeps a share of weights,
@@ -118,28 +136,22 @@ def spread(trainee: Any, kind: str, precision: str, world: World) -> Any:
         policy = MixedPrecisionPolicy(
             param_dtype=LOWER.get(precision), reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        for layer in layers(trainee.model):
+        for layer in layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(trainee, mesh=mesh, mp_policy=policy)
     return trainee
 
 
-def layers(model: Any) -> nn.ModuleList:
-    """The layers of a transformer, first to last."""
-    base = model.base_model
-    found: nn.ModuleList = base.h if hasattr(base, "h") else base.layers
-    return found
-
-
 @contextlib.contextmanager
-def adding_up(trainee: Any, last: bool) -> Iterator[None]:
-    """Around a micro-batch: gradients travel between processes only with the `last` one."""
-    if isinstance(trainee, nn.parallel.DistributedDataParallel) and not last:
+def adding_up(trainee: Any, together: bool) -> Iterator[None]:
+    """Around a micro-batch: its gradients, and all kept so far, are added up over the processes if
+    `together`, else kept."""
+    if isinstance(trainee, nn.parallel.DistributedDataParallel) and not together:
         with trainee.no_sync():
             yield
         return
     if hasattr(trainee, "set_requires_gradient_sync"):
-        trainee.set_requires_gradient_sync(last)
+        trainee.set_requires_gradient_sync(together)
     yield
 
 

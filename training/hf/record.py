@@ -1,13 +1,9 @@
-"""What a run leaves for others: its facts, its pace, and its models in Hugging Face format."""
+"""What a run leaves for others: its facts, and its models in Hugging Face format."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +12,6 @@ import torch
 from training.artifacts import MANIFEST, read_manifest, write_manifest
 from training.contract import publish_directory
 from training.hf import checkpoint
-from training.hf.device import memory_bytes, peak_flops
-from training.hf.model import flops_per_token
 from training.hf.parallel import World
 from training.metrics import Status
 from training.resume import Position, refuse_other_run
@@ -25,7 +19,7 @@ from training.settings import Settings
 from training.stopping import WATCH_ONLY, Best
 
 if TYPE_CHECKING:
-    from training.hf.run_cpt import Run
+    from training.hf.run import Run
 
 
 class NoStatus(Status):
@@ -36,7 +30,7 @@ class NoStatus(Status):
         self.facts |= values
 
 
-def open_status(settings: Settings, world: World, how: dict[str, str]) -> Status:
+def open_status(settings: Settings, world: World, how: dict[str, Any]) -> Status:
     """status.json with the facts about a run that it holds from its first line on."""
     device, train = world.device, settings.train
     facts = {
@@ -47,7 +41,6 @@ def open_status(settings: Settings, world: World, how: dict[str, str]) -> Status
         "processes": world.size,
         **how,
         "activation_checkpointing": train.activation_checkpointing,
-        "compile": train.compile,
         "accumulation": settings.batch.accumulation,
         "tokens_per_step": settings.tokens_per_step,
         "config": str(settings.config_path),
@@ -105,61 +98,3 @@ def copy_files(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir()):
         if path.name != MANIFEST:
             shutil.copyfile(path, target / path.name)
-
-
-@dataclass
-class Measured:
-    """What was measured since the last row."""
-
-    row: dict[str, float]
-    tokens_per_second: float
-    remaining_s: float
-
-
-class Pace:
-    """How fast the run goes: tokens a second, model FLOP utilisation, memory, time left.
-
-    The utilisation is tokens a second x operations a token, over the peak of all devices (PaLM,
-    arXiv:2204.02311, appendix B); training alone counts, without validation and checkpoints. The
-    time left is what the steps of this attempt took, those pauses included, times the steps left.
-    """
-
-    def __init__(self, settings: Settings, world: World, model: Any, precision: str) -> None:
-        self.settings = settings
-        self.device = world.device
-        self.flops = flops_per_token(model, settings.model.seq_length)
-        peak, self.source = peak_flops(world.device, precision)
-        self.peak = peak * world.size
-        self._begun: tuple[int, float] | None = None
-        self._since = (0, 0.0, 0.0)
-        self._paused = 0.0
-
-    def start(self, step: int) -> None:
-        """Before the first step of this attempt."""
-        self._begun = (step, time.perf_counter())
-        self._since = (step, self._begun[1], 0.0)
-        self._paused = 0.0
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Around what is not training."""
-        start = time.perf_counter()
-        yield
-        self._paused += time.perf_counter() - start
-
-    def measure(self, step: int, waited: float) -> Measured:
-        """The pace since the last call; `waited` is how many seconds steps have waited for data."""
-        assert self._begun is not None
-        now = time.perf_counter()
-        before, then, waited_before = self._since
-        seconds = max(now - then - self._paused, 1e-9)
-        self._since, self._paused = (step, now, waited), 0.0
-        rate = (step - before) * self.settings.tokens_per_step / seconds
-        each = (now - self._begun[1]) / (step - self._begun[0])
-        row = {
-            "train/tokens_per_second": rate,
-            "train/data_wait": (waited - waited_before) / seconds,
-            "train/memory_bytes": float(memory_bytes(self.device)),
-            "train/mfu": rate * self.flops / self.peak,
-        }
-        return Measured(row, rate, each * (self.settings.train.max_steps - step))

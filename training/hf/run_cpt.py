@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,197 +19,48 @@ if __package__ in (None, ""):  # started by path: its own folder must not shadow
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import torch
-from torch.utils.checkpoint import checkpoint as recompute
 
-from training.artifacts import tokenizer_files
-from training.contract import Exit, ProgramError, Progress, mark_checkpoint, run_program
-from training.data import Corpus, open_corpus
+from training.config import load_settings, parse_arguments
+from training.contract import Exit, ProgramError, mark_checkpoint, run_program
 from training.hf import checkpoint, record
-from training.hf.device import LossScale, autocast, pick_precision
-from training.hf.feeder import Feeder
-from training.hf.guards import Stop, catch_signals, tell_out_of_memory
-from training.hf.loss import LOSSES, resolve_loss
-from training.hf.model import build_model, build_optimizer
-from training.hf.packing import Boundaries, Trainee, count_targets
-from training.hf.parallel import (
-    World,
-    adding_up,
-    clip_gradients,
-    join,
-    layers,
-    resolve_parallel,
-    spread,
-)
-from training.metrics import JsonlSink, Sink, Status, open_tensorboard, open_wandb
-from training.resume import Position, refuse_other_run
-from training.settings import Settings, load_settings, parse_arguments
-from training.stopping import WATCH_ONLY, Best
-
-SIGNALS = ("SIGTERM", "SIGUSR1")
-
-
-@dataclass
-class Run:
-    """All that one training holds. `halt` is the signal that all processes have agreed to obey."""
-
-    settings: Settings
-    world: World
-    identity: dict[str, Any]
-    precision: str
-    corpus: Corpus
-    model: Any
-    trainee: Any
-    optimizer: torch.optim.AdamW
-    scale: LossScale
-    best: Best
-    feeder: Feeder
-    status: Status
-    progress: Progress
-    stop: Stop
-    pace: record.Pace
-    sinks: list[Sink] = field(default_factory=list)
-    step: int = 0
-    halt: str = ""
-    resumed: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def consumed(self) -> int:
-        """Training samples seen so far."""
-        return self.step * self.settings.batch.global_size
-
-    def log(self, values: dict[str, float]) -> None:
-        """The same row to every sink; only the first process has any."""
-        for sink in self.sinks:
-            sink.log(self.step, values)
-
-    def agree(self) -> None:
-        """Obey a signal once every process knows of it, at the same step in all of them."""
-        own = [float(self.stop.signal == name) for name in SIGNALS]
-        counts = self.world.sum(*own)
-        self.halt = next((n for n, count in zip(SIGNALS, counts, strict=True) if count), "")
-
-    def position(self) -> Position:
-        """Where the run stands, for a manifest."""
-        return Position(
-            self.step, self.consumed, self.settings.train.max_steps, self.identity,
-            self.best.value, self.best.step, self.best.bad, self.scale.factor, self.scale.good,
-        )  # fmt: skip
+from training.hf.device import autocast
+from training.hf.guards import Stop, catch_signals, refuse_unfit, tell_out_of_memory
+from training.hf.layers import as_written
+from training.hf.packing import count_targets
+from training.hf.parallel import World, adding_up, clip_gradients, join
+from training.hf.run import Run, setup
+from training.metrics import JsonlSink, Sink, open_tensorboard, open_wandb
+from training.settings import Settings
 
 
 def main(argv: list[str]) -> Exit:
     """Train to the end, or as far as it goes; the exit code says which."""
     args = parse_arguments(argv, "Train one arm with transformers (GPUs or CPU).")
+    refuse_unfit(args)
     with join() as world, catch_signals() as stop:
         settings = world.together(lambda: load_settings(args, world.size))
+        return train(settings, world, stop)
+
+
+def train(settings: Settings, world: World, stop: Stop) -> Exit:
+    """Set up and fit. What holds the model ends here, before the processes part: see join."""
+    with tell_out_of_memory(settings):
+        run = setup(settings, world, stop)
+    if run is None:
+        return Exit.OK
+    try:
+        run.sinks = open_sinks(run) if world.first else []
+        run.status.write("running", step=run.step, consumed_samples=run.consumed)
         with tell_out_of_memory(settings):
-            run = setup(settings, world, stop)
-        if run is None:
-            return Exit.OK
-        try:
-            run.sinks = open_sinks(run) if world.first else []
-            run.status.write("running", step=run.step, consumed_samples=run.consumed)
-            with tell_out_of_memory(settings):
-                return fit(run)
-        except ProgramError as error:
-            state = "diverged" if error.code is Exit.DIVERGED else "failed"
-            run.status.write(state, step=run.step, reason=str(error))
-            raise
-        finally:
-            run.feeder.close()
-            for sink in run.sinks:
-                sink.close()
-
-
-def setup(settings: Settings, world: World, stop: Stop) -> Run | None:
-    """Check every input, build the model, go back to the newest checkpoint; None when finished."""
-    train, device = settings.train, world.device
-    progress = Progress(train.max_steps)
-    if not world.first:
-        progress.path = None
-    progress.report(0, "opening data")
-    precision = world.together(lambda: pick_precision(train.precision, device))
-    corpus, identity = open_data(settings, world, precision)
-    how = {
-        "precision": precision,
-        "parallel": resolve_parallel(train.parallel, world),
-        "loss_kind": world.together(lambda: choose_loss(settings, device)),
-    }
-    status = record.open_status(settings, world, how)
-    if world.together(lambda: record.finished(settings, identity, status)):
-        return None
-    found = world.together(lambda: newest(settings, identity))
-    progress.report(0, "building the model")
-    model = build_model(settings).to(device)
-    if train.activation_checkpointing:
-        for layer in layers(model):  # each computes its activations again in the backward pass
-            layer.forward = partial(recompute, layer.forward, use_reentrant=False)
-    if train.compile:
-        for layer in layers(model):
-            layer.compile()
-    boundaries = Boundaries(settings.data, settings.eod)
-    trainee = Trainee(model, LOSSES[how["loss_kind"]], boundaries).train()
-    pace = record.Pace(settings, world, model, precision)
-    status.facts["parameters"] = sum(p.numel() for p in model.parameters())
-    status.facts["peak_flops"] = {"per_second": pace.peak, "from": pace.source}
-    trainee = spread(trainee, how["parallel"], precision, world)
-    run = Run(
-        settings=settings,
-        world=world,
-        identity=identity,
-        precision=precision if how["parallel"] != "fsdp2" else "fp32",
-        corpus=corpus,
-        model=model,
-        trainee=trainee,
-        optimizer=build_optimizer(model, settings.optimizer),
-        scale=LossScale(precision),
-        best=Best(train.early_stopping or WATCH_ONLY),
-        feeder=Feeder(corpus.train, settings, world),
-        status=status,
-        progress=progress,
-        stop=stop,
-        pace=pace,
-    )
-    if found:
-        resume(run, *found)
-    return run
-
-
-def choose_loss(settings: Settings, device: torch.device) -> str:
-    """The kind of loss for one micro-batch."""
-    tokens = settings.batch.micro * settings.model.seq_length
-    return resolve_loss(settings.train.loss, tokens, settings.model.vocab_size, device)
-
-
-def open_data(settings: Settings, world: World, precision: str) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus, every id of it checked by the first process, and what this run is known by."""
-
-    def check() -> None:
-        tokenizer_files(settings.tokenizer_path)
-        open_corpus(settings.data, settings.model, settings.seed)
-        settings.train.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-
-    world.together(check)
-    corpus = open_corpus(settings.data, settings.model, settings.seed, check=False)
-    identity = {**settings.identity(), **corpus.identity(), "train.precision": precision}
-    return corpus, identity
-
-
-def newest(settings: Settings, identity: dict[str, Any]) -> tuple[Path, Position] | None:
-    """The checkpoint to go on from; BadInput when it is another run's."""
-    found = checkpoint.find_checkpoint(settings.train.checkpoint_dir)
-    if found:
-        refuse_other_run(found[1], identity, settings.train.max_steps)
-    return found
-
-
-def resume(run: Run, path: Path, at: Position) -> None:
-    """Go back to a checkpoint: tensors, step, best value, patience and loss scale."""
-    checkpoint.load_checkpoint(path, run.model, run.optimizer)
-    run.step = at.step
-    run.best.value, run.best.step, run.best.bad = at.best, at.best_step, at.bad
-    run.scale.factor, run.scale.good = at.scale, at.scale_good
-    if run.world.first:
-        print(f"resumed from {path}", flush=True)
+            return fit(run)
+    except ProgramError as error:
+        state = "diverged" if error.code is Exit.DIVERGED else "failed"
+        run.status.write(state, step=run.step, reason=str(error))
+        raise
+    finally:
+        run.feeder.close()
+        for sink in run.sinks:
+            sink.close()
 
 
 def open_sinks(run: Run) -> list[Sink]:
@@ -271,7 +120,8 @@ def learn(run: Run) -> tuple[float, float]:
     total = torch.zeros((), device=world.device)
     parts = torch.split(tokens, settings.batch.micro)
     for number, part in enumerate(parts, 1):
-        with adding_up(run.trainee, number == len(parts)), autocast(run.precision, world.device):
+        together = run.sync == "each" or number == len(parts)
+        with adding_up(run.trainee, together), autocast(run.precision, world.device):
             loss = run.trainee(part.to(world.device))
             torch.autograd.backward(loss * factor)
         total += loss.detach()
@@ -349,7 +199,8 @@ def validate(run: Run) -> None:
     samples = min((stream.total - 1) // (length - 1), most)
     total, count, device = 0.0, 0, world.device
     run.trainee.eval()
-    with torch.no_grad(), autocast(run.precision, device), run.pace.pause():
+    as_is = as_written(run.compiled)
+    with torch.no_grad(), autocast(run.precision, device), run.pace.pause(), as_is:
         for first in range(0, samples, micro * world.size):
             run.agree()
             if run.halt:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from training.contract import BadInput
 from training.data import Shard, open_shard, resolve_prefixes
-from training.settings import Settings
+from training.settings import Data, Settings
 
 VOCABULARY = 262_144  # of NeMo's Gemma3Config1B, which cannot be changed
 PARAMETERS = 999_885_952
 CHECKPOINT_BYTES = 14 * PARAMETERS  # bf16 weights; weights and both moments of Adam in fp32
 
 
+HF_ONLY = ("loss", "parallel", "activation_checkpointing", "compile", "early_stopping")
+
+
 def check_supported(settings: Settings) -> None:
     """BadInput for what this recipe cannot do, before a GPU is touched."""
-    facts = []
+    train = settings.train
+    facts = [
+        f"train.{field.name} is for the hf back end"
+        for field in fields(train)
+        if field.name in HF_ONLY and getattr(train, field.name) != field.default
+    ]
     if settings.model.init != "weights":
         facts.append("model.init is random, and NeMo starts from weights only (train.backend hf)")
     if settings.model.vocab_size != VOCABULARY:
@@ -38,6 +46,7 @@ def dry_run(settings: Settings) -> dict[str, Any]:
     train, batch, rate = settings.train, settings.batch, settings.schedule
     marks = (0, rate.warmup_steps, (rate.warmup_steps + rate.max_steps) // 2, rate.max_steps)
     data: dict[str, Any] = {"path": str(settings.data.path), "split": list(settings.data.split)}
+    data |= resets(settings.data)
     try:
         shards = [open_shard(p) for p in resolve_prefixes(settings.data.path, settings.data.chunks)]
         data["prefixes"] = {str(shard.prefix): tokens_of(shard) for shard in shards}
@@ -79,6 +88,15 @@ def dry_run(settings: Settings) -> dict[str, Any]:
         "keep_checkpoints": train.keep_checkpoints,
         "data": data,
         "wandb": {key: str(value) for key, value in asdict(settings.wandb).items()},
+    }
+
+
+def resets(data: Data) -> dict[str, bool]:
+    """What the study says of documents inside a sample, as Megatron's datasets take it."""
+    return {
+        "reset_position_ids": data.reset_position_ids,
+        "reset_attention_mask": data.reset_attention_mask,
+        "eod_mask_loss": data.eod_mask_loss,
     }
 
 

@@ -24,17 +24,22 @@ from typing import Any
 if __package__ in (None, ""):  # started by path: its own folder must not shadow other modules
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from training.config import load_settings, parse_arguments
 from training.contract import BadInput, Exit, ProgramError, run_program, write_atomic
 from training.data import Shard, check_vocabulary, open_shard, resolve_prefixes, split_bounds
 from training.health import check_all
-from training.metrics import Status
+from training.metrics import Status, warn
 from training.nemo.checkpoints import newest_whole, set_aside
-from training.nemo.plan import CHECKPOINT_BYTES, check_supported, dry_run, tokens_of
+from training.nemo.plan import CHECKPOINT_BYTES, check_supported, dry_run, resets, tokens_of
 from training.resume import Position, refuse_other_run
-from training.settings import Settings, load_settings, parse_arguments
+from training.settings import Settings
 
 PINS = {"nemo_toolkit": "2.5.3", "megatron-core": "0.14.0"}
 IMAGE = "nvcr.io/nvidia/nemo:25.09"  # holds this pair; the tag of training/nemo/setup too
+FUSED = (
+    "NeMo's fused attention takes no notice of train.reset_position_ids and "
+    "train.reset_attention_mask: a token sees the documents before its own in the same sample"
+)
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "TORCHELASTIC_")
 
 
@@ -109,6 +114,8 @@ def setup(settings: Settings, argv: list[str]) -> list[Shard]:
         before = Position(**json.loads(record.read_text(encoding="utf-8")))
     if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
         check_data(settings, shards)
+        if any((settings.data.reset_position_ids, settings.data.reset_attention_mask)):
+            warn(FUSED)
         identity = settings.identity() | {"data.tokens": sum(map(tokens_of, shards))}
         if before:
             refuse_other_run(before, identity, steps)
@@ -208,6 +215,12 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
         print(f"going on from {newest}")
     model, o, train = settings.model, settings.optimizer, settings.train
     tokenizer = AutoTokenizer(str(settings.tokenizer_path))
+    if settings.data.eod_mask_loss and tokenizer.eos_id != settings.eod:
+        raise BadInput(
+            f"{settings.tokenizer_path} ends documents with id {tokenizer.eos_id}, which NeMo goes "
+            f"by, and tokenizer.eod is {settings.eod}",
+            "Correct tokenizer.eod, or set train.eod_mask_loss to false",
+        )
     blend = [text for shard in shards for text in (str(tokens_of(shard)), str(shard.prefix))]
     data = llm.PreTrainingDataModule(
         paths=blend,
@@ -216,6 +229,7 @@ def build(settings: Settings, shards: list[Shard]) -> dict[str, Any]:
         micro_batch_size=settings.batch.micro,
         global_batch_size=settings.batch.global_size,
         split=",".join(f"{share:g}" for share in settings.data.split),
+        **resets(settings.data),
         seed=settings.seed,
         index_mapping_dir=str(train.checkpoint_dir / "index"),
         num_workers=2,
@@ -286,6 +300,8 @@ def build_trainer(settings: Settings) -> Any:
         "config": str(settings.config_path),
         "versions": {name: metadata.version(name) for name in PINS},
     }
+    # Its params_dtype stays fp32, unlike the recipe's: weights are bf16 in training all the same,
+    # and NeMo 2.5.3 exports no Gemma 3 whose configuration says bf16.
     plugins: list[Any] = [nl.MegatronMixedPrecision(precision="bf16-mixed")]
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         # Slurm's variables are set in a batch script too, where no srun has started eight tasks.
@@ -296,6 +312,7 @@ def build_trainer(settings: Settings) -> Any:
         num_nodes=settings.batch.nodes,
         max_steps=train.max_steps,
         val_check_interval=train.validate_every,
+        check_val_every_n_epoch=None,  # else Lightning counts anew, and wrong, after resuming
         limit_val_batches=train.validate_batches,
         limit_test_batches=1,
         log_every_n_steps=train.log_every,
@@ -322,20 +339,15 @@ def build_trainer(settings: Settings) -> Any:
 
 def fit(settings: Settings, shards: list[Shard]) -> Exit:
     """Hand everything to NeMo and turn how it ends into an exit code."""
-    import torch
     from nemo.collections import llm
+
+    from training.hf.guards import tell_out_of_memory
 
     parts = build(settings, shards)
     watcher = next(c for c in parts["trainer"].callbacks if hasattr(c, "stopped_by"))
     try:
-        llm.pretrain(**parts)
-    except torch.OutOfMemoryError as error:
-        half = max(settings.batch.micro // 2, 1)
-        raise ProgramError(
-            Exit.OUT_OF_MEMORY,
-            f"GPU memory ran out at micro-batch {settings.batch.micro}",
-            f"Set batch.micro to {half}; the global batch stays {settings.batch.global_size}",
-        ) from error
+        with tell_out_of_memory(settings):
+            llm.pretrain(**parts)
     except RuntimeError as error:
         if "NaN" not in str(error):
             raise

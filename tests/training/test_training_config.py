@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from training.config import load_settings, parse_arguments
 from training.contract import BadInput
-from training.settings import load_settings, parse_arguments
 
 
 def load(path: Path, *flags: str, world: int | None = 1) -> Any:
