@@ -5,6 +5,7 @@ the beginning of a larger one: a size, a language, a group more or less changes 
 right option stands at each place equally often: each four questions of a part hold each place once.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,9 +76,7 @@ def ask_all(settings: Settings) -> dict[str, list[Asked]]:
 
     Raises InputError where the lexicon gives fewer different questions than asked for.
     """
-    lexicon = load_lexicon(settings.lexicon)
-    pool, reserved = divide(lexicon)
-    asking, showing = makers(lexicon, pool), makers(lexicon, reserved)
+    asking, showing = _makers(settings.lexicon)
     made: dict[str, list[Asked]] = {}
     for group in settings.groups:
         made[group] = []
@@ -87,6 +86,14 @@ def ask_all(settings: Settings) -> dict[str, list[Asked]]:
                 (group, part, size), kinds, showing[group][part], (settings.seed, settings.shots)
             )
     return made
+
+
+@functools.cache
+def _makers(path: Path) -> tuple[dict[str, dict[str, Kinds]], dict[str, dict[str, Kinds]]]:
+    """The makers of questions and of examples; a process reads a lexicon once."""
+    lexicon = load_lexicon(path)
+    pool, reserved = divide(lexicon)
+    return makers(lexicon, pool), makers(lexicon, reserved)
 
 
 def divide(lexicon: list[Word]) -> tuple[list[Word], list[Word]]:

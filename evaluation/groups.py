@@ -58,8 +58,9 @@ def makers(lexicon: list[Word], pool: list[Word]) -> dict[str, dict[str, Kinds]]
 
     Questions are about words of the pool; wrong answers are checked against the whole lexicon.
     """
+    pool = by_commonness(pool)
     made = Morphology(lexicon, pool)
-    roots = sorted({word.root for word in pool if plain(word.root) and len(word.root) >= 4})
+    roots = list(dict.fromkeys(w.root for w in pool if plain(w.root) and len(w.root) >= 4))
     forms = [word.form for word in pool if plain(word.form)]
     reversible = [word for word in pool if plain(word.root)]
     lettered = [word for word in made.spelled if plain(word.form)]
@@ -70,6 +71,7 @@ def makers(lexicon: list[Word], pool: list[Word]) -> dict[str, dict[str, Kinds]]
                 "attach_affix": _over(made.spelled, made.attach_affix),
                 "name_affix": _over(made.shown, made.name_affix),
                 "choose_affixed": _over(made.shown, made.choose_affixed),
+                "repeat_start": _over(made.repeated, made.repeat_start),
             },
             "composition": {
                 "spell_letters": _over(forms, letters.spell_letters),
@@ -89,6 +91,7 @@ def makers(lexicon: list[Word], pool: list[Word]) -> dict[str, dict[str, Kinds]]
                 "split_syllables": _over(divided, syllabic.split_syllables),
                 "count_syllables": _over(divided, syllabic.count_syllables),
                 "syllable_at": _over(divided, syllabic.syllable_at),
+                "find_copy": _over(made.copied, made.find_copy),
             },
         },
         "hierarchical": {
@@ -163,11 +166,19 @@ def _games(roots: list[str], divided: list[str]) -> Kinds:
     }
 
 
+def by_commonness(words: list[Word]) -> list[Word]:
+    """The words of known frequency, the commonest first; all words where none is known."""
+    known = [word for word in words if word.zipf is not None]
+    return sorted(known, key=lambda word: (-(word.zipf or 0), word.form)) or words
+
+
 def _over(source: Sequence[W], kind: Callable[[Random, W], Question | None]) -> Maker:
-    """A maker that draws the word; nothing where no word of the pool will do."""
+    """A maker that draws two words and asks about the one that comes first, the commoner one."""
 
     def make(rng: Random) -> Question | None:
-        return kind(rng, rng.choice(source)) if source else None
+        if not source:
+            return None
+        return kind(rng, source[min(rng.randrange(len(source)), rng.randrange(len(source)))])
 
     return make
 

@@ -1,102 +1,64 @@
-"""The lexicon of affixed Filipino words, and the spelling rules by which a root takes an affix.
+"""The lexicon of affixed Filipino words, loaded and indexed.
 
-Rules after the Komisyon sa Wikang Filipino's orthography (Ortograpiyang Pambansa, 2014):
-a prefix that ends in a consonant takes a hyphen before a vowel (mag-aral); d between vowels may
-become r (ma- + dami: marami, but ma- + dilim: madilim); a suffix turns the o of a root's last
-syllable into u (tanong + -in: tanungin) and may turn its final d into r (bayad + -an: bayaran); an
-infix stands before the root's first vowel (k-um-ain, ng-um-iti, um-alis). Roots whose suffixed
-form loses a vowel (dala + -hin: dalhin, bukas + -an: buksan) are outside these rules and
-outside the lexicon.
+The columns are described in data/lexicon/README.md. That each row follows the rules of
+evaluation/affixer.py is for `affixer.objection` to say: scripts/update_lexicon.py asks it of all
+rows, loading does not.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
+from evaluation.affixer import EXCEPTIONS, KINDS, RULES, Kind, kind_of
 from evaluation.config import InputError
+from evaluation.syllables import shows_syllables
 
-Kind = Literal["prefix", "infix", "suffix", "circumfix"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-VOWELS = frozenset("aeiou")
-HEADER = ["form", "root", "affix", "kind", "gloss"]
+HEADER = ["form", "root", "affix", "kind", "segmentation", "rules", "gloss"]
+NO_RULE = "-"
 LEXICON = Path(__file__).resolve().parent.parent / "data" / "lexicon" / "affixed.tsv"
+FREQUENCY_HEADER = ["form", "zipf"]
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One affixed word: `affix` as it is shown, mag-, -um-, -an or ka- -an; `gloss` the root's."""
+    """One affixed word.
+
+    `affix` as it is shown: mag-, -um-, -an, ka- -an, -um- CV-; `gloss` the root's; `segments`
+    spell the form less its hyphens; `rules` are those of affixer.RULES that changed a letter;
+    `zipf` is log10 of occurrences in a thousand million words, None where the frequency list has
+    not the word.
+    """
 
     form: str
     root: str
     affix: str
     kind: Kind
     gloss: str
+    segments: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    zipf: float | None = None
 
+    @property
+    def regular(self) -> bool:
+        """Whether the rules alone give the form: no syncope, nothing irregular."""
+        return EXCEPTIONS.isdisjoint(self.rules)
 
-def kind_of(affix: str) -> Kind:
-    """The kind that an affix's hyphens show."""
-    if " " in affix:
-        return "circumfix"
-    if affix.startswith("-"):
-        return "infix" if affix.endswith("-") else "suffix"
-    return "prefix"
-
-
-def attach(root: str, affix: str) -> tuple[str, ...]:
-    """Every spelling of root plus affix that the rules allow; some roots use only one of them."""
-    kind = kind_of(affix)
-    if kind == "circumfix":
-        before, after = affix.split(" ")
-        return tuple(
-            form for stem in attach(root, after) for form in _prefixed(stem, before.rstrip("-"))
-        )
-    if kind == "prefix":
-        return _prefixed(root, affix.rstrip("-"))
-    if kind == "suffix":
-        return _suffixed(root, affix.lstrip("-"))
-    at = first_vowel(root)
-    return (root[:at] + affix.strip("-") + root[at:],)
-
-
-def first_vowel(root: str) -> int:
-    """The index of a word's first vowel; its length where it has none."""
-    return next((i for i, letter in enumerate(root) if letter in VOWELS), len(root))
-
-
-def _prefixed(root: str, prefix: str) -> tuple[str, ...]:
-    if prefix[-1] not in VOWELS:
-        return (f"{prefix}-{root}" if root[0] in VOWELS else prefix + root,)
-    if root[0] == "d":
-        return (prefix + root, f"{prefix}r{root[1:]}")
-    return (prefix + root,)
-
-
-def _suffixed(root: str, suffix: str) -> tuple[str, ...]:
-    at = max(i for i, letter in enumerate(root) if letter in VOWELS)
-    stem = f"{root[:at]}u{root[at + 1 :]}" if root[at] == "o" else root
-    if stem.endswith("d"):
-        return (stem + suffix, f"{stem[:-1]}r{suffix}")
-    return (stem + suffix,)
+    @property
+    def splittable(self) -> bool:
+        """Whether the form's spelling alone shows its syllables."""
+        return shows_syllables(self.form, self.root)
 
 
 def load_lexicon(path: Path = LEXICON) -> list[Word]:
-    """The words in the file's order.
+    """The words in the file's order, with frequencies where frequency.tsv lies beside it.
 
-    Raises InputError for a missing file, a row of another shape, a form that the rules of `attach`
-    do not allow, or a form that stands twice (its root would be ambiguous).
+    Raises InputError for a missing file, a row of another shape, segments that do not spell the
+    form, or a form that stands twice (its root would be ambiguous).
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(
-            f"the lexicon {path} cannot be read ({error.strerror})", "Restore it from the project"
-        ) from error
-    if not lines or lines[0].split("\t") != HEADER:
-        raise InputError(f"{path} lacks its heading {' '.join(HEADER)}", "Restore it")
+    frequencies = load_frequencies(path.with_name("frequency.tsv"))
     words, seen = [], set[str]()
-    for number, line in enumerate(lines[1:], start=2):
-        word = _parse(line, f"{path}:{number}")
+    for number, line in enumerate(_rows(path, HEADER), start=2):
+        word = _parse(line, f"{path}:{number}", frequencies)
         if word.form in seen:
             raise InputError(f"{path}:{number}: {word.form} stands twice", "Keep one analysis")
         seen.add(word.form)
@@ -104,17 +66,50 @@ def load_lexicon(path: Path = LEXICON) -> list[Word]:
     return words
 
 
-def _parse(line: str, where: str) -> Word:
+def load_frequencies(path: Path) -> dict[str, float]:
+    """Zipf frequencies by form; none where there is no such file. Raises InputError as above."""
+    if not path.exists():
+        return {}
+    found = {}
+    for number, line in enumerate(_rows(path, FREQUENCY_HEADER), start=2):
+        form, _, value = line.partition("\t")
+        try:
+            found[form] = float(value)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: {value!r} is no number", "Restore it") from error
+    return found
+
+
+def _rows(path: Path, header: list[str]) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(
+            f"the lexicon {path} cannot be read ({error.strerror})", "Restore it from the project"
+        ) from error
+    if not lines or lines[0].split("\t") != header:
+        raise InputError(f"{path} lacks its heading {' '.join(header)}", "Restore it")
+    return lines[1:]
+
+
+def _parse(line: str, where: str, frequencies: dict[str, float]) -> Word:
     cells = line.split("\t")
     if len(cells) != len(HEADER) or not all(cells):
         raise InputError(f"{where}: {len(cells)} columns, not {len(HEADER)}", "Correct the row")
-    form, root, affix, kind, gloss = cells
-    if kind not in KINDS or kind_of(affix) != kind:
+    form, root, affix, kind, segmentation, named, gloss = cells
+    try:
+        right = kind_of(affix)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}", "Write it as the README says") from error
+    if kind != right:
         raise InputError(f"{where}: {affix} is no {kind}", f"Kinds are {', '.join(KINDS)}")
-    if form not in attach(root, affix):
-        allowed = " or ".join(attach(root, affix))
-        raise InputError(f"{where}: {affix} + {root} gives {allowed}, not {form}", "Correct it")
-    return Word(form, root, affix, kind_of(affix), gloss)
+    segments = tuple(segmentation.split("-"))
+    rules = () if named == NO_RULE else tuple(named.split(","))
+    if "".join(segments) != form.replace("-", ""):
+        raise InputError(f"{where}: {segmentation} does not spell {form}", "Correct the row")
+    if unknown := [rule for rule in rules if rule not in RULES]:
+        raise InputError(f"{where}: {unknown[0]} is no rule", f"Rules are {', '.join(RULES)}")
+    return Word(form, root, affix, right, gloss, segments, rules, frequencies.get(form))
 
 
 def by_root(words: Iterable[Word]) -> dict[str, list[Word]]:

@@ -35,18 +35,19 @@ PREFIX |= {"i"}  # i- is not in the affix list of the variants; README.md of the
 
 
 def stems(root: str) -> set[str]:
-    """How spelling may change a root beside an affix: d to r, o of the last syllable to u, and a
-    last vowel that a borrowed suffix takes the place of."""
+    """How spelling may change a root beside an affix: d to r, o of the last syllable to u, a last e
+    to i, and a last vowel that a borrowed suffix takes the place of."""
     found = {root, re.sub("^d", "r", root)}
     found |= {re.sub("d$", "r", stem) for stem in found}
     found |= {re.sub(r"o([^aeiou]*)$", r"u\1", stem) for stem in found}
-    return found | {re.sub("[ao]$", "", root)}
+    return found | {re.sub("[aeo]$", "", root), re.sub("e$", "i", root)}
 
 
 def syllables(word: str) -> set[str]:
-    """What reduplication repeats: the first consonant or ng, if any, and the first vowel."""
-    onset, vowel = re.match(rf"(ng|[^{VOWELS}])?[^{VOWELS}]*([{VOWELS}])", word).groups()  # type: ignore[union-attr]
-    return {(onset or "") + vowel}
+    """What reduplication repeats: the first consonant or ng, if any, or both of two, and the first
+    vowel."""
+    onset, rest, vowel = re.match(rf"(ng|[^{VOWELS}])?([^{VOWELS}]*)([{VOWELS}])", word).groups()  # type: ignore[union-attr]
+    return {(onset or "") + vowel, (onset or "") + rest + vowel}
 
 
 def analyses(word: Word) -> Iterator[list[str]]:

@@ -14,7 +14,9 @@ from pathlib import Path
 TABLE = Path(__file__).parents[2] / "data/lexicon/affixed.tsv"
 with TABLE.open(encoding="utf-8", newline="") as file:
     ROWS = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-FORM: dict[tuple[str, str], str] = {(row["root"], row["affix"]): row["form"] for row in ROWS}
+FORMS: dict[tuple[str, str], list[str]] = {}
+for row in ROWS:
+    FORMS.setdefault((row["root"], row["affix"]), []).append(row["form"])
 ROOT = {row["form"]: row["root"] for row in ROWS}
 AFFIX = {row["form"]: row["affix"] for row in ROWS}
 AFFIXES = sorted({row["affix"] for row in ROWS})
@@ -65,36 +67,57 @@ def split(word: str) -> str:
     return word.replace("N", "ng")
 
 
-def spellings(root: str, affix: str) -> set[str]:
-    """Root + affix by the rules, loosely: d or r, with and without h, hyphen as it must be."""
-    before, _, after = affix.partition(" ")
-    if affix.startswith("-") and affix.endswith("-"):
-        return {re.sub(r"^([^aeiou]*)", rf"\1{affix.strip('-')}", root, count=1)}
-    if affix.startswith("-"):
-        before, after = "", affix
-    stems = {root}
-    if after:
-        stem = re.sub(r"o([^aeiou]*)$", r"u\1", root)
-        bases = {stem, re.sub("d$", "r", stem)}
-        stems = {base + h + after.strip("-").removeprefix("h") for base in bases for h in ("", "h")}
-    prefix = before.strip("-")
-    if not prefix:
-        return stems
-    if prefix[-1] in "aeiou":
-        return {prefix + s for stem in stems for s in (stem, re.sub("^d", "r", stem))}
-    return {f"{prefix}-{stem}" if stem[0] in "aeiou" else prefix + stem for stem in stems}
+@functools.cache
+def spellings(root: str, affix: str) -> frozenset[str]:
+    """Root + affix by the rules, loosely, in `loose` spelling: suffix, copy, infix, prefix."""
+    made = {root}
+    for part in reversed(affix.split()):
+        bare = part.strip("-")
+        if part == "R-":
+            made = {root + stem for stem in made}
+        elif part == "CV-":
+            onset, vowel = re.findall("^((?:ng|[^aeiou])*)([aeiou]?)", root)[0]
+            starts = {onset + vowel, re.sub("^(ng|.).*", r"\1", onset) + vowel}
+            made = {start + stem for start in starts for stem in made}
+        elif part[0] == part[-1] == "-":
+            made = {re.sub("^([^aeiou]*)", rf"\1{bare}", stem, count=1) for stem in made} | {
+                stem[0] + bare + stem[1:] for stem in made if stem[0] not in "aeiou"
+            }
+        elif part[0] == "-":
+            tail, joints = bare.lstrip("hn"), {"", "h", bare[: len(bare) - len(bare.lstrip("hn"))]}
+            made = {
+                stem + joint + tail
+                for stem in made
+                for joint in (joints if stem[-1] in "aeiou" else {""})
+            }
+        else:
+            made = {start + stem for stem in made for start in nasal(bare, stem[0])} | {
+                bare[:-2] + FUSED[stem[0]] + stem[1:]
+                for stem in made
+                if bare[-3:] == "ang" and stem[0] in FUSED
+            }
+    return frozenset(map(loose, made))
 
 
+FUSED = {"b": "m", "p": "m", "d": "n", "s": "n", "t": "n", "k": "ng"}
+
+
+def nasal(prefix: str, first: str) -> set[str]:
+    """A prefix, and where it ends in ng as it may be before some consonants."""
+    other = "m" if first in "bp" else "n" if first in "dlrst" else "ng"
+    return {prefix, prefix[:-2] + other} if prefix[-2:] == "ng" else {prefix}
+
+
+@functools.cache
 def loose(form: str) -> str:
-    for old, new in (("-", ""), ("o", "u"), ("e", "i"), ("d", "r")):
-        form = form.replace(old, new)
-    return form
+    """A form without what may vary: hyphens, o and u, e and i, d and r."""
+    return form.replace("-", "").translate(str.maketrans("oed", "uir"))
 
 
 def formed(root: str, affix: str) -> Verdict:
     """A production: the lexicon's form; any spelling that the rules allow passes besides."""
-    right = FORM[root, affix]
-    also = {loose(form) for form in {right, *spellings(root, affix)}}
+    (right,) = FORMS[root, affix]
+    also = {loose(right), *spellings(root, affix)}
     return Verdict(right, lambda option: loose(option) in also)
 
 
@@ -102,14 +125,16 @@ def rooted(form: str) -> Verdict:
     """The root; besides, whatever piece gives the word with some affix of the lexicon."""
 
     def passes(option: str) -> bool:
-        return option == ROOT[form] or any(form in spellings(option, a) for a in in_letters(form))
+        made = (spellings(option, affix) for affix in in_letters(form))
+        return option == ROOT[form] or any(loose(form) in found for found in made)
 
     return Verdict(ROOT[form], passes)
 
 
 def letters_of(affix: str) -> str:
-    """An affix without hyphens, and as its variants: -han is -an, pam- is pang-, -in- is -in."""
-    return re.sub(r"^(pa|ma)[mn]-$", r"\1ng-", affix.replace("-h", "-")).strip("-")
+    """An affix without outer hyphens, as one of its variants: -han is -an, -in- and ni- are -in."""
+    affix = re.sub("-[hn](an|in)$", r"-\1", affix)
+    return "in" if affix == "ni-" else re.sub("^(pa|ma)[mn]-$", r"\1ng-", affix).strip("-")
 
 
 def same_affix(one: str, other: str) -> bool:
@@ -125,7 +150,11 @@ def alike(affix: str) -> list[str]:
 @functools.cache
 def in_letters(form: str) -> list[str]:
     """The lexicon's affixes whose letters are all somewhere in the form: others cannot make it."""
-    return [a for a in AFFIXES if all(letters_of(part) in form for part in a.split())]
+    return [
+        affix
+        for affix in AFFIXES
+        if all(p in ("CV-", "R-") or p.strip("-").rstrip("g")[:2] in form for p in affix.split())
+    ]
 
 
 def reads(form: str, affix: str) -> bool:
@@ -149,10 +178,11 @@ def named(form: str) -> Verdict:
 
 def attached(root: str, form: str) -> Verdict:
     """The affix between a root and its form; besides, any that gives the same form."""
-    right = next(a for (r, a), f in FORM.items() if (r, f) == (root, form))
+    assert ROOT[form] == root
+    right = AFFIX[form]
 
     def passes(option: str) -> bool:
-        return same_affix(option, right) or form in spellings(root, option)
+        return same_affix(option, right) or loose(form) in spellings(root, option)
 
     return Verdict(right, passes)
 
@@ -214,9 +244,11 @@ def exchanged_affix(form: str, affix: str) -> Verdict:
 
 
 def analogy(root: str, form: str, other: str) -> Verdict:
-    affixes = {a for (r, a), f in FORM.items() if (r, f) == (root, form)}
-    assert len(affixes) == 1
-    return formed(other, affixes.pop())
+    """The same affix on another root; no second affix may explain the first pair."""
+    assert ROOT[form] == root
+    ways = [a for a in in_letters(form) if loose(form) in spellings(root, a)]
+    assert {letters_of(affix) for affix in ways} == {letters_of(AFFIX[form])}, (root, form, ways)
+    return formed(other, AFFIX[form])
 
 
 def after_splitting(verdict: Verdict) -> Verdict:
@@ -238,8 +270,17 @@ def backwards(verdict: Verdict) -> Verdict:
 def without(verdict: Verdict, at: int, root: str, affix: str) -> Verdict:
     assert "ng" not in verdict.answer and "-" not in verdict.answer
     forms = {verdict.answer, *spellings(root, affix)}
-    also = {cut(form, at, 1) for form in forms}
-    return Verdict(cut(verdict.answer, at, 1), lambda option: option in also)
+    also = {loose(form[:at] + form[at + 1 :]) for form in forms}
+    return Verdict(cut(verdict.answer, at, 1), lambda option: loose(option) in also)
+
+
+def repeated(form: str) -> Verdict:
+    """The longest stretch of two letters or more that stands twice; no other of its length does."""
+    stretches = [form[i:j] for i in range(len(form)) for j in range(i + 2, len(form) + 1)]
+    twice = {stretch for stretch in stretches if stretches.count(stretch) > 1}
+    longest = [stretch for stretch in twice if len(stretch) == max(map(len, twice))]
+    assert len(longest) == 1 and all(other in longest[0] for other in twice), (form, twice)
+    return Verdict(longest[0], lambda option: option in twice)
 
 
 def game_of_g(word: str) -> str:
@@ -306,6 +347,10 @@ SHAPES: list[tuple[str, str, Callable[..., Verdict]]] = [
      "Which of the words LIST has the KIND Q?",
      lambda listed, affix: chosen(
          listed, lambda w: any(reads(w, a) for a in alike(affix)))),
+    ("Ulitin ang unang katinig at unang patinig ng salitang-ugat na Q sa unahan nito.",
+     "Repeat the first consonant and the first vowel of the root Q in front of it.",
+     lambda root: is_(re.sub("^([^aeiou])([aeiou])", r"\1\2\1\2", root))),
+    ("Aling bahagi ng salitang Q ang inulit?", "Which part of the word Q is repeated?", repeated),
     ("Ano ang salitang-ugat ng Q?", "What is the root of the word Q?", rooted),
     ("Anong panlapi ang ikinabit sa Q upang mabuo ang Q?",
      "Which affix was attached to Q to form Q?", attached),
