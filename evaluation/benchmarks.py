@@ -33,11 +33,13 @@ class Corpus:
 
 
 def generate(output: Path, settings: Settings, corpus: Corpus | None = None) -> list[Path]:
-    """Write the files of the groups, then the datasheet; returns the groups' files.
+    """Write the groups' files, lm-eval's task files, then the datasheet; returns the groups' files.
 
     Raises InputError where the lexicon gives fewer different questions than asked for, or the
     corpus cannot be read; nothing is written then.
     """
+    from evaluation.tasks import write_tasks  # it reads items with this module
+
     asked = ask_all(settings)
     findings = check(asked, settings.languages, corpus) if corpus else None
     each = len(MODES) * len(settings.languages)
@@ -50,6 +52,7 @@ def generate(output: Path, settings: Settings, corpus: Corpus | None = None) -> 
             write_jsonl(path, items)
             written.append(path)
             progress.advance(len(items), path.name)
+    write_tasks(output)
     write(output, summary(settings, asked, written, findings))
     return written
 

@@ -22,7 +22,7 @@ import numpy as np
 from evaluation.config import Config, InputError, choose
 from evaluation.documents import Ids, held_out
 from evaluation.models import LanguageModel
-from evaluation.scoring import Notice, Span, span_log_likelihoods
+from evaluation.tasks import Notice
 
 HELD_OUT = ("validation", "none")
 
@@ -61,11 +61,14 @@ def load_held_out(config: Config, eod: int) -> HeldOut | None:
     return HeldOut(vanilla, vanilla if own == reference else held_out(own, split, chunks), eod)
 
 
-def windows(ids: Sequence[int] | Ids, eod: int, seq_length: int) -> list[Span]:
-    """A document as spans of at most seq_length + 1 tokens that score each token once."""
-    sequence = np.concatenate([[eod], np.asarray(ids, dtype=np.int64)])
+def windows(
+    ids: Sequence[int] | Ids, eod: int, seq_length: int
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """A document as pairs of a context of one token and at most seq_length tokens behind it; each
+    token is behind a context once."""
+    sequence = [eod, *(int(token) for token in ids)]
     return [
-        Span(sequence[at : at + seq_length + 1], 1)  # type: ignore[arg-type]
+        (sequence[at : at + 1], sequence[at + 1 : at + seq_length + 1])
         for at in range(0, len(sequence) - 1, seq_length)
     ]
 
@@ -83,6 +86,12 @@ def measure(model: LanguageModel, data: HeldOut, seq_length: int, notice: Notice
 
     Raises InputError where the arm's own documents decode to another text than the vanilla ones.
     """
+    if seq_length + 1 > model.longest:
+        raise InputError(
+            f"windows of {seq_length} tokens behind one of context do not fit the "
+            f"{model.longest} that this back end scores at once",
+            "Use evaluate.backend hf, or evaluate.heldout none",
+        )
     text = _texts(model, data.vanilla)
     if len(data.own) != len(data.vanilla) or _digest(_texts(model, data.own)) != _digest(text):
         raise InputError(
@@ -116,8 +125,8 @@ def _same(data: HeldOut) -> bool:
 
 
 def _nats(model: LanguageModel, documents: list[Ids], seq_length: int, notice: Notice) -> float:
-    spans = [span for ids in documents for span in windows(ids, model.eod, seq_length)]
-    return -float(span_log_likelihoods(model, spans, notice).sum())
+    pairs = [pair for ids in documents for pair in windows(ids, model.eod, seq_length)]
+    return -math.fsum(model.log_likelihoods(pairs, notice))
 
 
 def _unigram_nats(documents: list[Ids]) -> float:

@@ -1,73 +1,75 @@
-"""Load a model directory: weights, tokenizer, end-of-document id, device."""
+"""Open a model directory for scoring, with one of lm-eval's back ends."""
 
-import json
+import gc
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from evaluation.config import InputError
 from evaluation.files import sha256
+from evaluation.tasks import Notice, require
+from evaluation.tokenizer import (
+    Tokenizer,
+    end_of_document,
+    first_token,
+    load_tokenizer,
+    write_tokenizer,
+)
 
-# Bytes of float32 logits in one batch: on a CPU they should stay near the caches; on a GPU the copy
-# and the softmax beside them must fit into 40 GB next to a 1B model.
+BACKENDS = ("hf", "vllm", "api")
+# Bytes of float32 logits in one batch: on a CPU they should stay near the caches; on a GPU the
+# softmax beside them must fit into 40 GB next to a 1B model.
 LOGIT_BYTES = {"cpu": 64 << 20, "cuda": 4 << 30}
+MAX_ROWS = 256
+GENERATION_ROWS = 64  # each keeps its keys and values
 
 
-class Tokenizer(Protocol):
-    """What evaluation needs of a tokenizer; it adds no BOS and no other special token."""
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Which of lm-eval's models scores, and arguments for it beyond those given here."""
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens kept."""
-
-
-class _FastTokenizer:
-    """tokenizer.json, through `tokenizers`."""
-
-    def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer as Fast
-
-        self._fast = Fast.from_file(str(path))
-
-    def encode(self, text: str) -> list[int]:
-        return list(self._fast.encode(text, add_special_tokens=False).ids)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return str(self._fast.decode(list(ids), skip_special_tokens=False))
-
-
-class _PieceTokenizer:
-    """tokenizer.model, through `sentencepiece`."""
-
-    def __init__(self, path: Path) -> None:
-        from sentencepiece import SentencePieceProcessor
-
-        self._pieces = SentencePieceProcessor(model_file=str(path))
-
-    def encode(self, text: str) -> list[int]:
-        return list(self._pieces.encode(text, add_bos=False, add_eos=False))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return str(self._pieces.decode(list(ids)))
+    name: str = "hf"
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A causal model in float32 on `device`; `eod` stands before and after every document."""
+    """`lm` is lm-eval's model; `first` stands before every text, `eod` ends a document."""
 
-    network: Any
+    lm: Any
     tokenizer: Tokenizer
     eod: int
-    device: str
+    first: int
     vocab_size: int
     context: int
+    longest: int  # tokens of a sequence that the back end scores without cutting it
 
-    def rows(self, width: int) -> int:
-        """How many sequences of `width` tokens fit into a batch by their logits' size."""
-        return max(1, LOGIT_BYTES[self.device] // (4 * self.vocab_size * width))
+    def log_likelihoods(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], notice: Notice
+    ) -> list[float]:
+        """ln p(continuation | context) in nats for pairs of ids, through lm-eval's own batches.
+
+        Raises InputError for an id outside the model's vocabulary: it would end in an index error
+        on a CPU, in a hung GPU there.
+        """
+        top = max((max(ids) for pair in pairs for ids in pair if len(ids)), default=0)
+        if top >= self.vocab_size:
+            raise InputError(
+                f"token id {top} is outside the model's vocabulary of {self.vocab_size}",
+                "Use the tokenizer and the data that the model was trained with",
+            )
+        self.tell(notice)
+        requests = [(("", ""), list(map(int, c)), list(map(int, t))) for c, t in pairs]
+        found = self.lm._loglikelihood_tokens(requests, disable_tqdm=True)
+        return [float(nats) for nats, _ in found]
+
+    def tell(self, notice: Notice) -> None:
+        """Call `notice` with the rows of each batch from now on, where the back end tells them."""
+        if hasattr(self.lm, "notice"):
+            self.lm.notice = notice
 
 
 def model_directory(path: Path) -> Path:
@@ -75,107 +77,135 @@ def model_directory(path: Path) -> Path:
     for candidate in (path / "hf", path):
         if (candidate / "config.json").is_file():
             return candidate
+    if any((step / "weights").is_dir() for step in (path, *path.glob("step_*"))):
+        raise InputError(
+            f"{path} holds NeMo checkpoints, and none in Hugging Face format",
+            "Run the export stage first: pipeline submit export",
+        )
+    if (path / "final" / "config.json").is_file() or any(path.glob("step_*")):
+        raise InputError(
+            f"{path} holds training checkpoints that are not exported",
+            "Run the export stage first: pipeline submit export",
+        )
     raise InputError(
         f"{path} holds no model: neither hf/config.json nor config.json is there",
         "Run the export stage, or name the directory that it wrote",
     )
 
 
-def load_tokenizer(directory: Path) -> Tokenizer:
-    """tokenizer.json, else tokenizer.model; raises InputError where neither can be read."""
-    for name, kind in (("tokenizer.json", _FastTokenizer), ("tokenizer.model", _PieceTokenizer)):
-        if (directory / name).is_file():
-            try:
-                return kind(directory / name)
-            except Exception as error:  # both libraries raise bare Exception for a broken file
-                raise InputError(
-                    f"the tokenizer {directory / name} cannot be read ({error})", "Export it again"
-                ) from error
-    raise InputError(
-        f"{directory} holds neither tokenizer.json nor tokenizer.model",
-        "Export again: the export stage copies the tokenizer beside the model",
-    )
-
-
-def end_of_document(directory: Path) -> int:
-    """The eod id that source.json names, else config.json's (first) eos_token_id."""
-    for name, key in (("source.json", "eod"), ("config.json", "eos_token_id")):
-        path = directory / name
-        if not path.is_file():
-            continue
-        try:
-            value = json.loads(path.read_text(encoding="utf-8")).get(key)
-        except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{path} cannot be read ({error})", "Export it again") from error
-        value = value[0] if isinstance(value, list) and value else value
-        if isinstance(value, int):
-            return value
-    raise InputError(
-        f"{directory} names no end-of-document id",
-        "Add eos_token_id to its config.json",
-    )
-
-
-def load_model(directory: Path, eod: int | None = None) -> LanguageModel:
+def load_model(
+    directory: Path, eod: int | None = None, backend: Backend | None = None
+) -> LanguageModel:
     """The model of a directory in Hugging Face format, on the GPU where there is one.
 
-    Weights are float32; a GPU multiplies them as TF32, which keeps the figures within about 1e-3 of
-    the CPU's. Raises InputError where the directory cannot be loaded whole: weights that
-    are missing would otherwise be drawn at random and scored as if they had been trained.
+    Weights are float32 unless `backend.arguments` name a dtype; a GPU multiplies them as TF32,
+    which keeps the figures within about 1e-3 of the CPU's. Raises InputError where the directory
+    cannot be loaded whole: weights that are missing would otherwise be drawn at random and scored
+    as if they had been trained.
     """
-    import torch
-
+    backend = backend or Backend()
     tokenizer = load_tokenizer(directory)
-    network = _load_weights(directory)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        torch.set_float32_matmul_precision("high")
-    settings = network.config.get_text_config()
     eod = end_of_document(directory) if eod is None else eod
-    if not 0 <= eod < settings.vocab_size:
+    vocab_size, context = _sizes(directory)
+    if not 0 <= eod < vocab_size:
         raise InputError(
-            f"the end-of-document id {eod} is outside the vocabulary of {settings.vocab_size} "
+            f"the end-of-document id {eod} is outside the vocabulary of {vocab_size} "
             f"of {directory}",
             "Set tokenizer.eod to the tokenizer's end-of-document id",
         )
-    return LanguageModel(
-        network=network.to(device).eval(),
-        tokenizer=tokenizer,
-        eod=eod,
-        device=device,
-        vocab_size=settings.vocab_size,
-        context=settings.max_position_embeddings,
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_tokenizer(directory, Path(folder), eod)
+        lm = _open(backend, directory, written, context)
+    context = int(backend.arguments.get("max_length", context))
+    model = LanguageModel(
+        lm, tokenizer, eod, first_token(directory, eod), vocab_size, context,
+        # hf feeds all but the last token; the others want room for one that they make up.
+        longest=context + 1 if backend.name == "hf" else context - 1,
+    )  # fmt: skip
+    _check_encoding(model, directory)
+    return model
+
+
+def _sizes(directory: Path) -> tuple[int, int]:
+    """Vocabulary and context of a model, from its config.json."""
+    from transformers import AutoConfig
+
+    try:
+        settings = AutoConfig.from_pretrained(directory, local_files_only=True).get_text_config()
+        return int(settings.vocab_size), int(settings.max_position_embeddings)
+    except Exception as error:  # a broken file raises OSError, ValueError, KeyError and others
+        raise _unloadable(directory, error) from error
+
+
+def _open(backend: Backend, directory: Path, tokenizer: Path, context: int) -> Any:
+    """lm-eval's model. Every back end gets the same tokenizer, so all score the same ids."""
+    common = {"tokenizer": str(tokenizer), "add_bos_token": True}
+    try:
+        if backend.name == "hf":
+            from evaluation.transformer import open_transformer
+
+            return open_transformer(directory, {**common, **backend.arguments})
+        if backend.name == "vllm":
+            module, name = "lm_eval.models.vllm_causallms", "VLLM"
+            given: dict[str, Any] = {
+                "pretrained": str(directory), "batch_size": "auto", "dtype": "float32",
+            }  # fmt: skip
+        else:
+            module, name = "lm_eval.models.openai_completions", "LocalCompletionsAPI"
+            # lm-eval keeps one token of max_length for itself.
+            given = {"model": str(directory), "max_length": context + 1,
+                     "tokenizer_backend": "huggingface"}  # fmt: skip
+            if "base_url" not in backend.arguments:
+                raise InputError("the back end `api` has no server",
+                                 "Give evaluate.backend_args.base_url, e.g. "
+                                 "http://node:8000/v1/completions")  # fmt: skip
+        return getattr(require(module), name)(**{**common, **given, **backend.arguments})
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever the model's own code raises
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise _unloadable(directory, error) from error
+
+
+def _unloadable(directory: Path, error: Exception) -> InputError:
+    fact = " ".join(str(error).split())[:300]
+    return InputError(
+        f"the model {directory} cannot be loaded ({type(error).__name__}: {fact})",
+        "Export it again, or correct evaluate.backend_args",
     )
 
 
-def _load_weights(directory: Path) -> Any:
-    import torch
-    import transformers
+def _check_encoding(model: LanguageModel, directory: Path) -> None:
+    """lm-eval must see `first` and then the tokenizer's own ids, cut between prompt and answer.
 
-    library: Any = transformers  # its annotations lack output_loading_info's pair
-    logging = library.utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        network, loading = library.AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # a broken directory raises OSError, ValueError, KeyError and others
-        fact = " ".join(str(error).split())[:300]
+    lm-eval scores what follows the prompt's number of tokens; where a token held the end of the
+    prompt and the beginning of the answer, it would score another text than the answer.
+    """
+    prompt, answer = "Tanong: Ano?\nSagot:", " aso"
+    alone, whole = model.tokenizer.encode(prompt), model.tokenizer.encode(prompt + answer)
+    if list(model.lm.tok_encode(prompt)) != [model.first, *alone]:
         raise InputError(
-            f"the model {directory} cannot be loaded ({type(error).__name__}: {fact})",
-            "Export it again",
-        ) from error
-    faults = [*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])]
-    if faults:
-        raise InputError(
-            f"the model {directory} lacks weights, or has them in another shape: "
-            f"{', '.join(sorted(faults)[:3])} ({len(faults)} in all)",
-            "Export it again",
+            f"the back end does not encode a prompt as the tokenizer in {directory} does",
+            "Leave tokenizer and add_bos_token out of evaluate.backend_args",
         )
-    return network
+    if whole[: len(alone)] != alone:
+        raise InputError(
+            f"the tokenizer in {directory} joins the colon before an answer with the answer",
+            "lm-eval cannot score such a model; train the tokenizer so that words begin with "
+            "their space",
+        )
+
+
+def release(model: LanguageModel) -> None:
+    """Let go of a model's memory before the next one is loaded; the caller drops it, too."""
+    import torch
+
+    if hasattr(model.lm, "_model"):
+        model.lm._model = None
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def fingerprint(directory: Path) -> dict[str, str]:

@@ -47,7 +47,7 @@ KINDS: dict[str, Kind] = {
         ("python", "-m", "evaluation.benchmarks", *CONFIG), ("corpus", "benchmark")
     ),
     "evaluate": Kind(
-        ("python", "-m", "evaluation.evaluate", *CONFIG),
+        ("python", "-m", "evaluation.evaluate", *CONFIG, "--task", "{task}"),
         ("corpus", "tokenizer", "model", "train", "benchmark", "evaluate"),
         env="hf",
     ),

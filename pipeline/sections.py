@@ -211,7 +211,12 @@ class Evaluate(Section, frozen=True):
     reference_data: str
     arm_data: str
     output_dir: str
-    heldout: Literal["validation"] = "validation"
+    heldout: Literal["validation", "none"] = "validation"
+    backend: Literal["hf", "vllm", "api"] = "hf"
+    backend_args: dict[str, Any] | None = None  # for lm-eval's model, as they are
+    tokenisations: Annotated[int, msgspec.Meta(ge=0)] = 16  # of an option, drawn; 0 for none
+    include_path: str = ""  # a folder of lm-eval task files
+    tasks: Positive = 1  # of an array over benchmarks
 
 
 class Analyze(Section, frozen=True):

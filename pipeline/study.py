@@ -61,7 +61,7 @@ class ResourceSpec(msgspec.Struct, frozen=True):
 class Array(msgspec.Struct, frozen=True):
     """A job over `count` tasks, numbered from 1."""
 
-    over: Literal["chunks", "shards", "levels", "arms"]
+    over: Literal["chunks", "shards", "levels", "arms", "benchmarks"]
     count: int | str  # a number, or a `${...}` that gives one
     # Tasks at a time, 0 for as many as the scheduler likes.
     throttle: Annotated[int, msgspec.Meta(ge=0)] = 0

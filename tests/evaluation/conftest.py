@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
+from evaluation.evaluate import quiet
 from evaluation.lexicon import load_lexicon
 from evaluation.models import LanguageModel, load_model
 
@@ -29,6 +30,7 @@ def make_tokenizer() -> Tokenizer:
     """A BPE of Gemma's shape: spaces become ▁, unknown characters fall back to bytes."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
@@ -70,11 +72,13 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.get_input_embeddings().weight.mul_(0.02)
     network.save_pretrained(directory / "hf")
     make_tokenizer().save(str(directory / "hf" / "tokenizer.json"))
+    (directory / "hf" / "source.json").write_text(json.dumps({"eod": EOD}))
     return directory
 
 
 @pytest.fixture(scope="session")
 def model(model_dir: Path) -> LanguageModel:
+    quiet()
     return load_model(model_dir / "hf")
 
 

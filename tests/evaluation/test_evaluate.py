@@ -12,10 +12,13 @@ import yaml
 from evaluation import evaluate as module
 from evaluation.benchmarks import generate
 from evaluation.config import InputError
-from evaluation.evaluate import Request, evaluate, main, modes_of, run_models, summarise
+from evaluation.evaluate import evaluate, main, modes_of, run_models
 from evaluation.generation import Settings
 from evaluation.groups import GROUPS
-from evaluation.models import LanguageModel
+from evaluation.models import Backend, LanguageModel
+from evaluation.parts import Part, compute
+from evaluation.plan import Request
+from tests.evaluation.server import completions
 
 Write = Callable[[Path, list[list[int]]], None]
 PROJECT = Path(__file__).parents[2]
@@ -30,9 +33,14 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def request(model: Path, output: Path, benchmarks: Path, **more: Any) -> Request:
     given: dict[str, Any] = {"groups": ["pacute"], "modes": ["mcq"]}
-    given |= {"names": {"arm": output.name, "run": output.name, "title": output.name}, **more}
+    given |= {"names": {"arm": output.name, "run": output.name, "title": output.name}}
+    given |= {"tokenisations": 0, **more}
     return Request(model=model, output=output, benchmarks=benchmarks, **given)
 
 
@@ -60,6 +68,7 @@ def job(
             "reference_data": str(tmp_path / "data/vanilla/d"),
             "arm_data": str(tmp_path / "data/patok/d"),
             "heldout": "validation",
+            "tokenisations": 2,
             "output_dir": str(tmp_path / "results/patok"),
         },
     }
@@ -80,35 +89,111 @@ def test_a_job_writes_figures_records_and_progress(
     for group, modes in metrics["benchmarks"].items():
         assert list(modes) == ["mcq", "gen"]
         for mode, result in modes.items():
-            lines = (folder / f"samples_{group}_{mode}.jsonl").read_text().splitlines()
-            records = [json.loads(line) for line in lines]
-            assert (result["n"], result["correct"]) == (12, sum(r["correct"] for r in records))
+            found = records(folder / f"samples_{group}_{mode}.jsonl")
+            assert (result["n"], result["correct"]) == (12, sum(r["correct"] for r in found))
             assert result["chance"] == (0.25 if mode == "mcq" else 0)
             assert tuple(result["by"]) == GROUPS[group]
             for part, cell in result["by"].items():
-                own = [r["correct"] for r in records if r["part"] == part]
+                own = [r["correct"] for r in found if r["part"] == part]
                 assert (cell["n"], cell["correct"]) == (len(own), sum(own))
     heldout = metrics["heldout"]
     assert heldout["documents"] == 4 and heldout["own_tokens"] > heldout["tokens"]
     assert len(heldout["heldout_text_sha256"]) == 64
+    for group, modes in metrics["marginal"].items():
+        found = records(folder / f"samples_{group}_mcq.marginal.jsonl")
+        assert modes["mcq"]["correct"] == sum(record["correct"] for record in found)
+        assert all(0 <= draws <= 2 for record in found for draws in record["draws"])
+    assert metrics["lm_eval"]["backend"] == "hf" and metrics["missing"] == []
+    figures = metrics["lm_eval"]["results"]["pacute_mcq"]
+    assert figures["acc_bytes,none"] == metrics["benchmarks"]["pacute"]["mcq"]["accuracy"]
+    own, vanilla = metrics["boundaries"]["own_tokens"], metrics["boundaries"]["vanilla_tokens"]
+    assert own["recall"] == 1.0 and own["fertility"] > vanilla["fertility"]  # cut at each letter
     progress = json.loads((job.parent / "progress.json").read_text())
     assert progress["done"] == progress["total"] and progress["unit"] == "items"
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*.json*")}
     capsys.readouterr()
     assert main(["--config", str(job)]) == 0
     assert "unchanged" in capsys.readouterr().out
-    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+    assert before == {path: path.read_bytes() for path in folder.rglob("*.json*")}
 
 
-def test_changed_inputs_are_evaluated_again(
-    model_dir: Path, benchmarks: Path, tmp_path: Path
+def test_only_what_is_missing_or_changed_is_done_again(
+    model_dir: Path, benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    done: list[str] = []
+
+    def count(output: Path, part: Part, *more: Any) -> None:
+        done.append(part.name)
+        compute(output, part, *more)
+
+    monkeypatch.setattr(module, "compute", count)
     first = request(model_dir, tmp_path / "a", benchmarks)
-    assert evaluate(first)
-    assert not evaluate(first)
-    assert evaluate(request(model_dir, tmp_path / "a", benchmarks, modes=["mcq", "gen"]))
-    (tmp_path / "a" / "metrics.json").write_text("{half")
-    assert evaluate(first)
+    both = request(model_dir, tmp_path / "a", benchmarks, modes=["mcq", "gen"])
+    assert evaluate(first) and done == ["pacute_mcq", "boundaries"]
+    assert not evaluate(first) and len(done) == 2
+    assert evaluate(both) and done[2:] == ["pacute_gen"]
+    (tmp_path / "a/metrics.json").write_text("{half")
+    assert evaluate(both) and len(done) == 3  # put together again from the parts
+    (tmp_path / "a/samples_pacute_mcq.jsonl").unlink()
+    assert evaluate(both) and done[3:] == ["pacute_mcq"]
+
+
+def test_the_tasks_of_an_array_share_a_model(job: Path) -> None:
+    values = yaml.safe_load(job.read_text())
+    values["job"]["tasks"] = 2
+    values["parameters"]["evaluate"] |= {"benchmarks": ["pacute"], "mode": "mcq"}
+    job.write_text(yaml.safe_dump(values))
+    metrics = job.parent / "results/patok/metrics.json"
+    assert main(["--config", str(job), "--task", "2"]) == 0
+    missing = json.loads(metrics.read_text())["missing"]
+    assert missing == ["pacute_mcq", "pacute_marginal"]  # task 2 did what is no benchmark
+    assert main(["--config", str(job), "--task", "1"]) == 0
+    whole = json.loads(metrics.read_text())
+    assert whole["missing"] == [] and {"benchmarks", "marginal", "heldout"} <= whole.keys()
+
+
+def test_a_server_scores_as_the_model_itself_does(
+    model_dir: Path, model: LanguageModel, benchmarks: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "b"
+    small.mkdir()
+    for mode in ("mcq", "gen"):
+        lines = (benchmarks / f"pacute_{mode}.jsonl").read_text().splitlines(keepends=True)
+        (small / f"pacute_{mode}.jsonl").write_text("".join(lines[:2]))
+    more: dict[str, Any] = {"modes": ["mcq", "gen"], "tokenisations": 1}
+    assert evaluate(request(model_dir, tmp_path / "hf", small, **more))
+    with completions(model) as url:
+        backend = Backend("api", {"base_url": url, "num_concurrent": 1})
+        assert evaluate(request(model_dir, tmp_path / "api", small, backend=backend, **more))
+    for name in ("mcq.jsonl", "mcq.marginal.jsonl", "gen.jsonl"):
+        ours, served = (
+            records(tmp_path / side / f"samples_pacute_{name}") for side in ("hf", "api")
+        )
+        for one, other in zip(ours, served, strict=True):
+            assert one.get("generated") == other.get("generated")
+            assert one.get("nats", []) == pytest.approx(other.get("nats", []), abs=1e-3)
+
+
+def test_a_task_of_lm_evals_form_is_scored_by_its_name(
+    model_dir: Path, tmp_path: Path, benchmarks: Path
+) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    rows = [{"q": "Sagot:", "o": ["aso", "pusa", "daga"], "a": at % 3} for at in range(6)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "mine.yaml").write_text(yaml.safe_dump({
+        "task": "mine", "dataset_path": "json", "output_type": "multiple_choice",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")},
+                           "cache_dir": str(tmp_path / "cache")},
+        "test_split": "test", "doc_to_text": "q", "doc_to_choice": "o", "doc_to_target": "a",
+    }))  # fmt: skip
+    wanted = request(model_dir, tmp_path / "out", benchmarks, groups=["mine"], include=str(folder))
+    assert evaluate(wanted) and not evaluate(wanted)
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    cell = metrics["benchmarks"]["mine"]["mcq"]
+    assert cell["n"] == 6 and cell["correct"] == 2 and cell["chance"] == pytest.approx(1 / 3)
+    assert metrics["lm_eval"]["results"]["mine"]["acc,none"] == pytest.approx(1 / 3)
+    assert len((tmp_path / "out/samples_mine_mcq.jsonl").read_text().splitlines()) == 6
 
 
 @pytest.mark.parametrize(
@@ -116,10 +201,11 @@ def test_changed_inputs_are_evaluated_again(
     [
         ({"model": "nowhere"}, "nowhere holds no model"),
         ({"arm_data": "nowhere/d"}, "d_0001.bin, d_0002.bin missing"),
-        ({"benchmarks": ["cut"]}, "benchmark 'cut' is not known. Choose from pacute"),
+        ({"benchmarks": ["cute"]}, "cute_mcq.jsonl cannot be read"),
+        ({"backend": "tpu"}, "back end 'tpu' is not known. Choose from hf, vllm, api"),
         ({"mode": "all"}, "Choose from mcq, gen, both"),
     ],
-    ids=["model", "data", "group", "mode"],
+    ids=["model", "data", "group", "back end", "mode"],
 )
 def test_bad_input_is_one_line_and_65(
     change: dict[str, Any], message: str, job: Path, capsys: pytest.CaptureFixture[str]
@@ -159,21 +245,27 @@ def test_a_model_that_fails_does_not_stop_the_others(
     assert str(broken) in capsys.readouterr().err
 
 
+def test_an_error_that_nobody_foresaw_stops_one_model_alone(
+    model_dir: Path, benchmarks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(wanted: Request) -> bool:
+        if wanted.output.name == "a":
+            raise RuntimeError("the network\nbroke")
+        return True
+
+    monkeypatch.setattr(module, "evaluate", fail)
+    wanted = [request(model_dir, tmp_path / name, benchmarks) for name in ("a", "b")]
+    assert run_models(wanted) == 1
+    told = capsys.readouterr()
+    assert "could not be scored (RuntimeError: the network broke)" in told.err
+    assert "b/metrics.json" in told.out
+
+
 def test_modes() -> None:
     assert [modes_of(mode) for mode in ("mcq", "gen", "both")] == [["mcq"], ["gen"], ["mcq", "gen"]]
     with pytest.raises(InputError):
         modes_of("mcq gen")
-
-
-def test_a_summary_counts_by_part_and_averages_chance() -> None:
-    items = [
-        {"category": "a", "options": [1, 2]},
-        {"category": "b", "options": [1, 2, 3, 4]},
-        {"category": "b", "options": [1, 2, 3, 4]},
-    ]
-    found = summarise(items, [{"correct": True}, {"correct": True}, {"correct": False}])
-    assert found["correct"] == 2 and found["chance"] == pytest.approx(1 / 3)
-    assert found["by"]["b"] == {"n": 2, "correct": 1, "accuracy": 0.5, "chance": 0.25}
 
 
 def test_the_plans_three_commands(model_dir: Path, tmp_path: Path) -> None:
@@ -187,7 +279,7 @@ def test_the_plans_three_commands(model_dir: Path, tmp_path: Path) -> None:
     assert made.returncode == 0 and len(list((tmp_path / "data/benchmarks").glob("*.jsonl"))) == 4
     scored = run(
         "run_evaluation.py", "--models", str(model_dir), str(tmp_path / "gemma3-1b-patok"),
-        "--benchmarks", "pacute", "hierarchical", "--eval-mode", "both",
+        "--benchmarks", "pacute", "hierarchical", "--eval-mode", "both", "--tokenisations", "1",
     )  # fmt: skip
     assert scored.returncode == 1 and "gemma3-1b-patok holds no model" in scored.stderr
     assert (tmp_path / "results/gemma3-1b-baseline/metrics.json").is_file()

@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -6,13 +5,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from evaluation.config import InputError
-from evaluation.models import (
-    end_of_document,
-    fingerprint,
-    load_model,
-    load_tokenizer,
-    model_directory,
-)
+from evaluation.models import Backend, LanguageModel, fingerprint, load_model, model_directory
+from tests.evaluation.server import completions
 
 
 @pytest.fixture
@@ -31,31 +25,48 @@ def test_either_directory_is_accepted(model_dir: Path, tmp_path: Path) -> None:
 def test_a_model_is_float32_and_knows_its_sizes(model_dir: Path) -> None:
     model = load_model(model_dir / "hf")
     assert (model.vocab_size, model.context, model.eod) == (400, 256, 1)
-    assert {str(p.dtype) for p in model.network.parameters()} == {"torch.float32"}
+    assert {str(p.dtype) for p in model.lm.model.parameters()} == {"torch.float32"}
+    assert model.first == 1  # not config.json's <bos>: it has this project's source.json
 
 
-def test_no_bos_is_added_and_text_survives(model_dir: Path, texts: list[str]) -> None:
-    tokenizer = load_tokenizer(model_dir / "hf")
-    for text in texts:
-        ids = tokenizer.encode(text)
-        assert 2 not in ids and tokenizer.decode(ids) == text
+def test_arguments_reach_lm_evals_model(model_dir: Path) -> None:
+    model = load_model(model_dir / "hf", backend=Backend("hf", {"dtype": "bfloat16"}))
+    assert {str(p.dtype) for p in model.lm.model.parameters()} == {"torch.bfloat16"}
 
 
-def test_a_sentencepiece_tokenizer_is_read(tmp_path: Path) -> None:
-    import sentencepiece
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("step_00000010/weights", "holds NeMo checkpoints.*Run the export stage first"),
+        ("step_00000010", "training checkpoints that are not exported.*Run the export stage"),
+        ("other", "holds no model"),
+    ],
+    ids=["nemo", "hf", "nothing"],
+)
+def test_a_checkpoint_that_is_not_exported_names_the_stage(
+    made: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / made).mkdir(parents=True)
+    with pytest.raises(InputError, match=message):
+        model_directory(tmp_path)
 
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["kumain ang bata ng mangga", "bumili si ana ng bigas"] * 20),
-        model_prefix=str(tmp_path / "tokenizer"),
-        vocab_size=300,
-        model_type="bpe",
-        byte_fallback=True,
-        minloglevel=2,
-        hard_vocab_limit=False,
-    )
-    tokenizer = load_tokenizer(tmp_path)
-    ids = tokenizer.encode("kumain si ana")
-    assert tokenizer.decode(ids) == "kumain si ana" and 1 not in ids
+
+def test_a_server_needs_an_address(model_dir: Path) -> None:
+    with pytest.raises(InputError, match=r"Give evaluate\.backend_args\.base_url"):
+        load_model(model_dir / "hf", backend=Backend("api"))
+
+
+def test_a_server_gives_the_same_log_likelihoods(model_dir: Path, model: LanguageModel) -> None:
+    pairs = [([1, 300, 301], [302, 303]), ([1, 310], [311]), ([1], [320, 321, 322, 323])]
+    with completions(model) as url:
+        served = load_model(model_dir / "hf", backend=Backend("api", {"base_url": url}))
+        found = served.log_likelihoods(pairs, lambda rows: None)
+    assert found == pytest.approx(model.log_likelihoods(pairs, lambda rows: None), abs=1e-4)
+
+
+def test_an_id_beyond_the_vocabulary_is_refused(model: LanguageModel) -> None:
+    with pytest.raises(InputError, match="token id 400 is outside the model's vocabulary of 400"):
+        model.log_likelihoods([([1], [400])], lambda rows: None)
 
 
 def test_missing_weights_are_refused(copy: Path) -> None:
@@ -73,23 +84,6 @@ def test_a_broken_file_is_refused_in_one_line(name: str, copy: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_model(copy, eod=1)
     assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
-
-
-def test_no_tokenizer_is_refused(copy: Path) -> None:
-    (copy / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match=r"neither tokenizer\.json nor tokenizer\.model"):
-        load_model(copy)
-
-
-def test_the_eod_comes_from_source_json_first(copy: Path) -> None:
-    (copy / "source.json").write_text(json.dumps({"eod": 3}))
-    assert end_of_document(copy) == 3
-    (copy / "source.json").unlink()
-    (copy / "config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
-    assert end_of_document(copy) == 7
-    (copy / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="names no end-of-document id"):
-        end_of_document(copy)
 
 
 def test_an_eod_outside_the_vocabulary_is_refused(model_dir: Path) -> None:

@@ -59,7 +59,7 @@ NEEDS = [
     *[(f"train_{a}", [(f"preprocess_{a}", 20)]) for a in ARMS],
     *[(f"export_{a}", [(f"train_{a}", 1)]) for a in ARMS],
     ("benchmarks", [("download", 1)]),
-    ("analyze", [(f"evaluate_{a}", 1) for a in ARMS]),
+    ("analyze", [(f"evaluate_{a}", 2) for a in ARMS]),
 ]
 
 
