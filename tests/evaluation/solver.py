@@ -465,5 +465,3 @@ def judge(question: str, language: str) -> Verdict:
     assert len(found) == 1, (question, len(found))
     solve, match = found[0]
     return solve(*match.groups())
-
-
