@@ -86,15 +86,15 @@ def measure_loader(length: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
     lengths = rng.integers(200, 1000, 100_000).astype("<i4")
     ends = np.cumsum(lengths, dtype=np.int64)
-    tokens = np.memmap("/tmp/pipeline-loader.bin", "<i4", mode="w+", shape=(int(ends[-1]),))
-    shard = Shard(Path("x"), tokens, lengths, ends - lengths, "")
-    stream = TokenStream([shard], 0, (1.0, 0.0, 0.0), 1)
-    stream.batch(0, 1, length + 1)
-    start = time.perf_counter()
-    for step in range(5):
-        stream.batch(step * 256, 256, length + 1)
-    seconds = (time.perf_counter() - start) / 5
-    Path("/tmp/pipeline-loader.bin").unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = np.memmap(f"{folder}/tokens", "<i4", mode="w+", shape=(int(ends[-1]),))
+        shard = Shard(Path("x"), tokens, lengths, ends - lengths, "")
+        stream = TokenStream([shard], 0, (1.0, 0.0, 0.0), 1)
+        stream.batch(0, 1, length + 1)
+        start = time.perf_counter()
+        for step in range(5):
+            stream.batch(step * 256, 256, length + 1)
+        seconds = (time.perf_counter() - start) / 5
     return {"seconds": seconds, "tokens_per_second": 256 * length / seconds}
 
 
