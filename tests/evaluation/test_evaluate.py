@@ -286,4 +286,5 @@ def test_the_plans_three_commands(model_dir: Path, tmp_path: Path) -> None:
     compared = run("analyze_inference_results.py", "--results-dir", "results/")
     assert compared.returncode == 0, compared.stderr
     assert "gemma3-1b-baseline (baseline)" in compared.stdout
-    assert (tmp_path / "results/comparison_levels.svg").is_file()
+    assert (tmp_path / "results/report.html").is_file()
+    assert (tmp_path / "results/figures/levels.svg").is_file()
