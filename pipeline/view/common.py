@@ -56,13 +56,22 @@ def table_lines(
             cell.rjust(width) if name in RIGHT else cell.ljust(width)
             for cell, width, name in zip(row, widths, columns, strict=True)
         ]
-        first, *more = [row[-1][i : i + room] for i in range(0, len(row[-1]), room)] or [""]
+        first, *more = _folded(row[-1], room)
         if style:
             parts[1] = paint(parts[1], style)
         line = "  ".join([*parts[:-1], first]).rstrip()
         yield line if row is not columns else paint(line, "bold")
         for rest in more:
             yield " " * before + rest
+
+
+def _folded(text: str, room: int) -> list[str]:
+    """The text in lines, cut between words where that can be."""
+    if len(text) <= room:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
 
 
 def _width() -> int:

@@ -38,7 +38,8 @@ def test_the_last_column_is_folded_at_the_terminals_width(
 ) -> None:
     lines = shown(width, monkeypatch)
     assert all(len(line) <= width for line in lines) and len(lines) > 3
-    assert "".join(line[26:].ljust(width - 26) for line in lines[2:]).split() == ["word"] * 30
+    assert " ".join(line[26:] for line in lines[2:]).split() == ["word"] * 30
+    assert all(line[:26].isspace() for line in lines[3:])
 
 
 def test_a_column_with_too_little_room_is_left_to_the_terminal(
