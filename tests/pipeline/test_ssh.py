@@ -86,7 +86,7 @@ def test_a_status_is_one_round_trip(far: Far, monkeypatch: pytest.MonkeyPatch) -
 def test_why_and_logs_come_from_there(far: Far) -> None:
     (far.there / "control/exit_cut_a_3").write_text("7")
     far.here.run("submit", "all")
-    far.here.wait(lambda s: "failed" in s["cut_a"] and "completed" in s["cut_b"])
+    far.here.wait(lambda s: "failed" in s["cut_a"] and "blocked" in s["tell"])
     said = far.here.run("why", "cut_a", "3")
     assert "told to fail" in said and "exit code 7" in said
     assert "told to fail" in far.here.run("logs", "cut_a", "3")
