@@ -136,10 +136,13 @@ def _environment(folder: Path) -> jinja2.Environment:
             raise jinja2.TemplateNotFound(name)
         return text, path, fresh
 
+    from pipeline.compiled import Templates
+
     files = jinja2.FileSystemLoader(folder)
     # A template fills in text: it calls nothing of Python's and changes nothing of the job.
     environment = ImmutableSandboxedEnvironment(
         loader=jinja2.FunctionLoader(load),
+        bytecode_cache=Templates(),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # it is shell, not HTML: every value goes through `q`
         trim_blocks=True,
