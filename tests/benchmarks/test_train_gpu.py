@@ -80,8 +80,11 @@ def test_the_corpus_is_one(tmp_path: Path) -> None:
     assert int(shard.tokens.max()) < train_rows.TINY["vocab_size"]
 
 
-def test_both_programs_are_measured_with_the_same_model(tmp_path: Path) -> None:
+def test_both_programs_are_measured_with_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train_rows.write_corpus(tmp_path, train_rows.TINY)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as `measure` does for its whole process
     ours = train_rows.measure(case(), tmp_path, train_rows.TINY, "cpu")
     assert ours["tokens"] == 2 * 4 * 64 and ours["seconds"] > 0
     assert ours["loss_kind"] == "plain" and 0 <= ours["waited"] < 1

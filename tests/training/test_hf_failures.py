@@ -67,6 +67,7 @@ def test_a_node_without_its_gpus(
     """The study gives the job a GPU: nvidia-smi that is absent, that shows a bad one, and a torch
     that was built without CUDA."""
     config = job(gpus=1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "cannot ask nvidia-smi: " in failed(config, 65, capsys)
     program = tmp_path / "nvidia-smi"
