@@ -194,7 +194,7 @@ def boundaries(arms: list[Arm]) -> Table | None:
     for arm in arms:
         for source, found in (arm.made.get("boundaries") or {}).items():
             cells = [found.get(name) for name in names]
-            shown = ["-" if cell is None else f"{cell:,.4g}" for cell in cells]
+            shown = ["-" if cell is None else _figure(cell) for cell in cells]
             rows.append([arm.id, source.replace("_", " "), *shown])
     caption = "Boundaries of tokens and of morphemes"
     return Table("boundaries", caption, ["arm", "tokens", *names], rows, 2) if rows else None
@@ -220,3 +220,8 @@ def checkpoints(comparison: dict[str, Any]) -> Table | None:
 
 def _coarse(name: str) -> bool:
     return "." not in name or name == "hierarchical.level2"
+
+
+def _figure(value: float) -> str:
+    """A count whole, any other number to four digits."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
