@@ -90,6 +90,7 @@ class Stage(msgspec.Struct, frozen=True):
     array: Array | None = None
     chain: ChainSpec | None = None
     resources: ResourceSpec = ResourceSpec()
+    inputs: tuple[str, ...] = ()  # what the user brings
     outputs: tuple[str, ...] = ()
     gate: tuple[dict[str, Any], ...] = ()
     env: Literal["", "light", "hf", "nemo"] = ""

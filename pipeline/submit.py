@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import chain, choose, limits, render, yamlio
+from pipeline import chain, choose, inputs, limits, render, yamlio
 from pipeline.attempts import Attempts, Outcome, interrupted, links_of, outcome
 from pipeline.errors import Damaged, Rejected, StateError, Unreachable
 from pipeline.job import Job
@@ -182,6 +182,7 @@ class Engine:
                 work = limits.fitting(self.plan.site, work, self._queued(report))
             elif refusal := limits.crowded(self.plan.site, work, self._queued(report)):
                 raise StateError(refusal)
+            inputs.refuse_missing(self.plan, [job for job, _ in work], self.transport)
             if dry_run:
                 return [
                     Outcome(j.name, "would submit", tasks=to_ranges(part), links=links_of(j))
