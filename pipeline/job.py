@@ -91,6 +91,7 @@ class Job(msgspec.Struct, frozen=True):
     host: str = ""  # of the scheduler, for ssh; empty: this one
     chain: Chain | None = None
     inputs: tuple[Input, ...] = ()
+    disk: dict[str, int] = {}  # bytes that its study says it leaves, by what they are
 
 
 def seen(job: Job, root: Path, path: str) -> Path:

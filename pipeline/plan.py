@@ -162,6 +162,7 @@ class _Builder:
         sections = self._sections(parameters)
         argv = self.resolver.value(list(stage.run or self.kind.argv), f"{where}.run")
         inputs = self._inputs(f"{where}.inputs")
+        disk = self._disk(f"{where}.disk")
         outputs = self.resolver.value(list(stage.outputs), f"{where}.outputs")
         self.gate = self.resolver.value(list(stage.gate), f"{where}.gate")
         script = self.resolver.value(stage.script or f"scripts/{self._job_name(arm)}", where)
@@ -175,7 +176,7 @@ class _Builder:
         if len(self.problems) > before:
             return None
         job = self._job(parameters, tasks, resources, argv, outputs, script, built)
-        return msgspec.structs.replace(job, inputs=inputs)
+        return msgspec.structs.replace(job, inputs=inputs, disk=disk)
 
     def _job(
         self, parameters: dict[str, Any], tasks: int, resources: Resources,
@@ -243,6 +244,16 @@ class _Builder:
                     continue
                 found.append(Input(path, where, names[0] if names else ""))
         return tuple(found)
+
+    def _disk(self, where: str) -> dict[str, int]:
+        """What the study says that the job leaves on disk."""
+        found = {}
+        for name, raw in self.stage.disk.items():
+            try:
+                found[name] = validate.parse_size(self.resolver.value(raw, f"{where}.{name}"))
+            except ValueError as error:
+                self.problems.append(f"{where}.{name}: {error}")
+        return found
 
     def _names(self) -> dict[str, Any]:
         """What `${...}` may name beside the parameters."""
@@ -394,7 +405,7 @@ class _Builder:
         hours = self.stage.hours
         if isinstance(hours, dict):
             hours = hours.get(self.arm, 0.0)
-        return _pair(hours)
+        return (0.0, 0.0) if hours is None else _pair(hours)
 
     def _config(
         self, name: str, parameters: dict[str, Any], tasks: int, resources: Resources
