@@ -90,11 +90,13 @@ class Stage(msgspec.Struct, frozen=True):
     array: Array | None = None
     chain: ChainSpec | None = None
     resources: ResourceSpec = ResourceSpec()
+    inputs: tuple[str, ...] = ()  # what the user brings
     outputs: tuple[str, ...] = ()
     gate: tuple[dict[str, Any], ...] = ()
     env: Literal["", "light", "hf", "nemo"] = ""
     script: str = ""
-    hours: Hours | dict[str, Hours] = 0.0
+    hours: Hours | dict[str, Hours] | None = None  # None: nobody says
+    disk: dict[str, str | int] = {}  # what a job leaves there, by what it is
     reads: tuple[str, ...] = ()  # parameter sections that a `command` reads from its config file
 
     def needed(self) -> list[tuple[str, str]]:
@@ -123,6 +125,25 @@ class Report(msgspec.Struct, frozen=True):
     treatment: tuple[str, ...] = ()  # the parameters or sections that the arms are to differ in
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What a run may take in all; None: as much as it takes."""
+
+    gpu_hours: float | None = None
+    core_hours: float | None = None
+    cost: float | None = None  # in the unit of the site's `charge`
+    disk: str | int | None = None
+    deadline_hours: float | None = None  # from the first submission to the last job's end
+    tables: dict[str, Any] = {}  # of the study's document, free form
+
+    def __post_init__(self) -> None:
+        for key in ("gpu_hours", "core_hours", "cost", "deadline_hours"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{key} is {value:g}. It must be 0 or more")
+        if self.disk is not None:
+            validate.parse_size(self.disk)
+
+
 class Study(msgspec.Struct, frozen=True):
     """A study with its overlays applied. `overlay` holds what profiles and `--set` changed."""
 
@@ -142,7 +163,7 @@ class Study(msgspec.Struct, frozen=True):
     expectations: tuple[dict[str, Any], ...] = ()
     decisions: tuple[dict[str, Any], ...] = ()
     revisions: dict[str, Any] = {}
-    budget: dict[str, Any] = {}
+    budget: Budget = Budget()
     report: Report = Report()
 
 
@@ -434,8 +455,7 @@ def _check_stage(
                 problems.append(f"{where}.arms: no arm is called {arm!r}; {nearest(arm, arms)}")
     elif stage.arms == "all" and not arms:
         problems.append(f"{where}.arms: the study has no arms. Name some under `arms`")
-    given = stage.hours.values() if isinstance(stage.hours, dict) else [stage.hours]
-    for hours in given:
+    for hours in _hours_of(stage):
         low, high = hours if isinstance(hours, tuple) else (hours, hours)
         if not 0 <= low <= high < math.inf:
             problems.append(f"{where}.hours: {hours!r} is no time; give 2, or [2, 3], in hours")
@@ -443,6 +463,13 @@ def _check_stage(
         for arm in stage.hours:
             if arm not in arms:
                 problems.append(f"{where}.hours: no arm is called {arm!r}; {nearest(arm, arms)}")
+
+
+def _hours_of(stage: Stage) -> list[Hours]:
+    """All that a stage says of its time."""
+    if stage.hours is None:
+        return []
+    return list(stage.hours.values()) if isinstance(stage.hours, dict) else [stage.hours]
 
 
 def _check_chain(stage: Stage, where: str, problems: list[str]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import chain, choose, limits, render, yamlio
+from pipeline import chain, choose, inputs, limits, render, yamlio
 from pipeline.attempts import Attempts, Outcome, interrupted, links_of, outcome
 from pipeline.errors import Damaged, Rejected, StateError, Unreachable
 from pipeline.job import Job
@@ -184,6 +184,7 @@ class Engine:
                 work = limits.fitting(self.plan.site, work, queued)
             elif refusal := limits.crowded(self.plan.site, work, queued):
                 raise StateError(refusal)
+            inputs.refuse_missing(self.plan, [job for job, _ in work], self.transport)
             if dry_run:
                 return [
                     *self._withdraw(manifest, report, overtaken, dry_run),
