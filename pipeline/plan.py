@@ -417,6 +417,7 @@ class _Builder:
                 "name": name, "study": study.name, "stage": self.stage_name,
                 "kind": self.stage.kind, "arm": self.arm, "run": study.run_of(self.arm),
                 "profiles": list(study.profiles), "tasks": tasks,
+                **({"revision": study.revision} if study.revision else {}),
             },
             "paths": {k: names[k] for k in ("project", "data", "results", "logs", "state")},
             "resources": msgspec.to_builtins(resources),

@@ -24,6 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_STAGES = 500
 MAX_JOBS = 5000  # stages x arms
 MAX_WORDS = 20  # of a key that --set names
+PLAIN = "study"  # what revisions call the study without profiles
 OVERLAID = ("parameters", "stages", "arms", "resources")  # what profiles and --set may change
 
 Hours = float | tuple[float, float]
@@ -144,6 +145,39 @@ class Budget(msgspec.Struct, frozen=True):
             validate.parse_size(self.disk)
 
 
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that the plan left open, or in which the study leaves it."""
+
+    what: str
+    why: str
+    replaced: str = ""  # what it took the place of
+    when: str = ""
+    issue: str | int = ""  # where it was talked over
+
+
+class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a revision changes a key, or several; one that holds others stands for all of them."""
+
+    key: str | tuple[str, ...]
+    why: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key or keys."""
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+
+class Revision(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"before": "from"}
+):  # fmt: skip
+    """A configuration with a name, and why it is not the one before it."""
+
+    summary: str = ""
+    profile: str = ""  # `a+b`, or `study` for none; otherwise the profile of the revision's name
+    before: str = ""  # another revision, a profile, or `study`
+    changes: tuple[Reason, ...] = ()
+
+
 class Study(msgspec.Struct, frozen=True):
     """A study with its overlays applied. `overlay` holds what profiles and `--set` changed."""
 
@@ -161,7 +195,7 @@ class Study(msgspec.Struct, frozen=True):
     profiles: dict[str, Any] = {}
     claims: tuple[dict[str, Any], ...] = ()
     expectations: tuple[dict[str, Any], ...] = ()
-    decisions: tuple[dict[str, Any], ...] = ()
+    decisions: tuple[Decision, ...] = ()
     revisions: dict[str, Any] = {}
     budget: Budget = Budget()
     report: Report = Report()
@@ -176,6 +210,7 @@ class Loaded(msgspec.Struct, frozen=True):
     stages: dict[str, Stage]
     profiles: tuple[str, ...]
     overlay: dict[str, Any]
+    revisions: dict[str, Revision] = {}
 
     @property
     def name(self) -> str:
@@ -186,6 +221,17 @@ class Loaded(msgspec.Struct, frozen=True):
     def run_name(self) -> str:
         """The name of this run: the study's, with its profiles: `filipino-cpt@demo`."""
         return f"{self.name}@{'+'.join(self.profiles)}" if self.profiles else self.name
+
+    @property
+    def revision(self) -> str:
+        """The name of this configuration in `revisions`; empty where it has none."""
+        return next((n for n in self.revisions if self.profiles_of(n) == self.profiles), "")
+
+    def profiles_of(self, name: str) -> tuple[str, ...]:
+        """The profiles of a configuration: of a revision, of `a+b`, none of `study` or nothing."""
+        own = self.revisions.get(name)
+        words = own.profile or name if own else name
+        return () if words == PLAIN else tuple(filter(None, words.split("+")))
 
     def directory(self, which: Literal["state", "data", "results"]) -> str:
         """A run's folder, relative to the project; one of its own under profiles."""
@@ -233,6 +279,7 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
             _children(kind, own[part], part, problems)
     arms = _children(Arm, merged["arms"], "arms", problems)
     stages = _children(Stage, merged["stages"], "stages", problems)
+    revisions = _children(Revision, raw.get("revisions"), "revisions", problems)
     validate.build(ResourceSpec, overlay.get("resources", {}), "resources", problems)
     validate.build(ResourceSpec, _mapping(raw.get("resources")), "resources", problems)
     if base and not problems:
@@ -240,7 +287,7 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     validate.finish(_tidy(problems), str(path))
     if base is None:
         raise AssertionError("validate.finish raises when there are problems")
-    return Loaded(path, base, arms, stages, tuple(profiles), overlay)
+    return Loaded(path, base, arms, stages, tuple(profiles), overlay, revisions)
 
 
 def _tidy(problems: list[str]) -> list[str]:

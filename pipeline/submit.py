@@ -242,7 +242,9 @@ class Engine:
 
     def _new_manifest(self) -> Manifest:
         site, study = self.plan.site, self.plan.study
-        return Manifest(study.name, site.site, site.scheduler, list(study.profiles))
+        return Manifest(
+            study.name, site.site, site.scheduler, list(study.profiles), revision=study.revision
+        )
 
     def cancel(
         self, jobs: Sequence[Job], dry_run: bool = False, removed: bool = False
