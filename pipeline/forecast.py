@@ -12,7 +12,7 @@ from pipeline import estimate, memory
 from pipeline.job import Job
 from pipeline.memory import Bytes, Setup
 from pipeline.plan import Plan
-from pipeline.shapes import Shape, at, count, shape_of
+from pipeline.shapes import Shape, at, count, shape_of, trained
 from pipeline.site import Gpu
 
 # Dense peak in 1e12 operations a second, in 16 bits and in fp32, from the makers' data sheets. A
@@ -181,7 +181,7 @@ def _setup(p: Mapping[str, Any], job: Job, shape: Shape, batch: tuple[int, int])
         loss="megatron" if nemo else "plain" if plain else "chunked",
         checkpointing=any(at(p, key, bool) for key in CHECKPOINTING),
         compiled=bool(at(p, "train.compile", bool)),
-        trainable=_adapters(p, shape),
+        trainable=trained(p, shape),
         device=device,
     )
 
@@ -191,20 +191,6 @@ def _form(p: Mapping[str, Any], ranks: int) -> Literal["one", "ddp", "fsdp"]:
     if ranks == 1:
         return "one"
     return "ddp" if at(p, "train.parallel", str) == "ddp" else "fsdp"
-
-
-def _adapters(p: Mapping[str, Any], shape: Shape) -> int | None:
-    """Parameters of LoRA's matrices, r (in + out) a target and layer; None where all is trained."""
-    rank = count(p, "lora.r")
-    if not rank:
-        return None
-    h, q, kv, m = shape.hidden, shape.queries, shape.keys, shape.intermediate
-    sides = {
-        "q_proj": h + q, "k_proj": h + kv, "v_proj": h + kv, "o_proj": q + h,
-        "gate_proj": h + m, "up_proj": h + m, "down_proj": m + h,
-    }  # fmt: skip
-    targets = at(p, "lora.target_modules", list) or []
-    return shape.layers * rank * sum(sides.get(str(target), 0) for target in targets)
 
 
 def _first(p: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
