@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from pipeline import estimate, memory
+from pipeline.curriculum import largest_micro
 from pipeline.job import Job
 from pipeline.memory import Bytes, Setup
 from pipeline.plan import Plan
@@ -151,12 +152,19 @@ def _curriculum(
     p: Mapping[str, Any], job: Job, shape: Shape, stages: list[Any], steps: int
 ) -> list[tuple[Setup, int]]:
     rows = [row for row in stages if isinstance(row, Mapping)]
-    starts = [(at(row, "step", int) or 0) for row in rows] + [steps]
+    starts = [min(at(row, "step", int) or 0, steps) for row in rows] + [steps]
+    base, longest = _first(p, MICRO), _first(p, LENGTH)
+    ranks = max(1, job.resources.gpus * job.resources.nodes)
     found = []
     for row, start, end in zip(rows, starts, starts[1:], strict=False):
-        micro, length = count(row, "batch_size"), count(row, "seq_len")
-        if micro and length and end > start:
-            found.append((_setup(p, job, shape, (micro, length)), end - start))
+        batch = count(row, "batch_size") or count(p, "batch.global")
+        length = count(row, "seq_len") or longest
+        if batch and length and end > start:
+            share = max(batch // ranks, 1)
+            micro = largest_micro(share, length, base, longest) if base and longest else share
+            setup = _setup(p, job, shape, (micro, length))
+            setup = msgspec.structs.replace(setup, accumulation=share // micro)
+            found.append((setup, end - start))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ class Train:
     keep_best: bool = True
     max_loss: float = 0.0
     early_stopping: EarlyStopping | None = None
-    validation: Validation = field(default_factory=Validation)
+    validation: Validation = Validation()
 
 
 @dataclass(frozen=True)
