@@ -544,17 +544,21 @@ def report(context: Context, output: str) -> None:
 
     Intervals, paired tests against the baseline, the study's expectations, what it cost, what
     differed between the arms. docs/report.md explains every figure. Of a study with programs of its
-    own: its runs and their metrics, rows of a paper, gains, cross matrices.
+    own: its runs and their metrics, rows of a paper, gains, cross matrices. Beside it, what
+    `pipeline decisions` tells.
 
     \b
     Example:
       pipeline report --profile demo
       pipeline report --study socratic-t5 --output /tmp/report
     """
-    from pipeline import results, study
+    from pipeline import decisions, results, study, yamlio
 
     loaded = study.load(context.study_path, context.profiles, context.sets)
     config = results.configuration(loaded, context.looking_site(), context.root)
+    folder = Path(output).absolute() if output else results.folder(config, context.root)
+    yamlio.write_atomic(folder / decisions.NAME, record.told(context, loaded))
+    config["report"]["decisions"] = decisions.NAME
     path = results.write(context.root, loaded.directory("state"), "report", config)
     words = ["--output", str(Path(output).absolute())] if output else []
     arguments = ["--config", path, *words]
@@ -908,7 +912,7 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
 
 
-for _command in (record.diff,):
+for _command in (record.diff, record.decisions):
     cli.add_command(_command)
 
 
