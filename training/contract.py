@@ -310,6 +310,8 @@ def mark_checkpoint(step: int) -> None:
 class Progress:
     """The file that `status` reads while the program runs; does nothing when nobody looks."""
 
+    rate_unit = "tokens/s"
+
     def __init__(self, total: int, unit: str = "steps", every_s: float = 1.0) -> None:
         named = os.environ.get("PIPELINE_PROGRESS")
         self.path = Path(named) if named else None
@@ -337,7 +339,7 @@ class Progress:
             "total": self.total,
             "unit": self.unit,
             "rate": round(rate, 1),
-            "rate_unit": "tokens/s",
+            "rate_unit": self.rate_unit,
             "loss": loss,
             "remaining": remaining,
             "message": message,

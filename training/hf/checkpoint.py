@@ -120,18 +120,26 @@ def find_checkpoint(root: Path) -> tuple[Path, Position] | None:
 
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's tensors into model and optimizer, of each this process's share."""
+    load_weights(path, model)
+    load_optimizer(path, model, optimizer)
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """The weights by parameter name."""
+    with torch.no_grad(), safe_open(path / MODEL, "pt") as weights:
+        for name, tensor in model.named_parameters():
+            tensor.copy_(put(tensor, weights.get_tensor(name)))
+
+
+def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The optimizer's state by parameter name, as gather_optimizer gave it."""
     fused = any(group.get("fused") for group in optimizer.param_groups)
-    with (
-        torch.no_grad(),
-        safe_open(path / MODEL, "pt") as weights,
-        safe_open(path / OPTIMIZER, "pt") as states,
-    ):
+    with safe_open(path / OPTIMIZER, "pt") as states:
         saved: dict[str, list[str]] = {}
         for entry in states.keys():  # noqa: SIM118 (it is no mapping)
             key, name = entry.split("/", 1)
             saved.setdefault(name, []).append(key)
         for name, tensor in model.named_parameters():
-            tensor.copy_(put(tensor, weights.get_tensor(name)))
             for key in saved.get(name, []):
                 value = states.get_tensor(f"{key}/{name}")
                 if value.dim() == 0:  # a count of steps, which only fused kernels keep on the GPU

@@ -56,14 +56,19 @@ def catch_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory, on a GPU or not."""
+    host = "can't allocate memory" in str(error)  # torch's CPU allocator has no class for it
+    return host or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
 @contextmanager
 def tell_out_of_memory(settings: Settings) -> Iterator[None]:
     """Turn torch's ways to run out of memory, on a GPU or not, into exit code 71."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        host = "can't allocate memory" in str(error)  # torch's CPU allocator has no class for it
-        if not (host or isinstance(error, torch.OutOfMemoryError | MemoryError)):
+        if not is_out_of_memory(error):
             raise
         micro = settings.batch.micro
         remedy = (

@@ -126,14 +126,17 @@ def _pretrained(model: Model) -> Any:
     return loaded
 
 
-def build_optimizer(model: torch.nn.Module, o: Optimizer) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves norms alone."""
+def build_optimizer(
+    model: torch.nn.Module, o: Optimizer, fuse: bool = True
+) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves norms alone; fused on CUDA unless told otherwise."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": o.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    fused = parameters[0].device.type == "cuda"  # one kernel a step; the same numbers but rounding
+    # one kernel a step; the same numbers but rounding
+    fused = fuse and parameters[0].device.type == "cuda"
     return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=fused)
 
 
