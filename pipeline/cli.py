@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.commands import record
+from pipeline.commands import bundle, record
 from pipeline.errors import PipelineError, StateError, plain
 from pipeline.options import DRY, JSON, Context, find_root, run_options
 from pipeline.options import complete as _complete
@@ -912,7 +912,7 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
 
 
-for _command in (record.diff, record.decisions):
+for _command in (record.diff, record.decisions, bundle.export):
     cli.add_command(_command)
 
 

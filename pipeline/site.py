@@ -13,6 +13,7 @@ import msgspec
 
 from pipeline import validate, yamlio
 from pipeline.errors import ConfigError
+from pipeline.job import HERE
 from pipeline.study import ResourceSpec
 
 EnvName = Literal["light", "hf", "nemo"]
@@ -174,6 +175,8 @@ def read(raw: dict[str, Any], where: str, root: Path) -> Site:
             rest[key] = {}
             found[key] = built
     site = validate.build(Site, rest, "$", problems)
+    if site and site.project_dir == HERE:
+        problems.append(f"project_dir: {HERE!r} is no absolute path. Give one, or leave it away")
     validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], where)
     if site is None:
         raise AssertionError("validate.finish raises when there are problems")
