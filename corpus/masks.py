@@ -24,9 +24,11 @@ Files, a folder a split (numpy's .npy, to be mapped and not loaded):
 
 from __future__ import annotations
 
+import math
 import mmap
 import random
 import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,16 +87,22 @@ def draw(text: str, tree: Sequence[Paragraph], settings: Settings, rng: random.R
 
 def _draw_words(words: list[tuple[int, int]], settings: Settings,
                 rng: random.Random) -> Iterator[Span]:
-    at = 0
+    """A trial at each word that no span holds yet; how many fail in a row is one random number."""
+    at = _failures(settings.word, rng)
     while at < len(words):
-        taken = 1
-        if rng.random() < settings.word:
-            kind = WORD
-            if rng.random() < settings.coin:
-                kind, most = NGRAM, min(settings.longest, len(words) - at)
-                taken = 1 + int(rng.random() * most)
-            yield _span(kind, words[at][0], words[at + taken - 1][1])
-        at += taken
+        kind, taken = WORD, 1
+        if rng.random() < settings.coin:
+            kind = NGRAM
+            taken += int(rng.random() * min(settings.longest, len(words) - at))
+        yield _span(kind, words[at][0], words[at + taken - 1][1])
+        at += taken + _failures(settings.word, rng)
+
+
+def _failures(probability: float, rng: random.Random) -> int:
+    """How many trials fail before one succeeds: geometric, by inversion (Devroye 1986, X.2)."""
+    if probability in (0, 1):
+        return 0 if probability else sys.maxsize
+    return int(math.log(1 - rng.random()) / math.log1p(-probability))
 
 
 def _span(kind: int, start: int, end: int) -> Span:
@@ -115,21 +123,14 @@ def draw_all(text: str, settings: Settings, rng: random.Random,
             counts["retries_same_spans" if mask else "retries_empty_again"] += 1
         else:
             counts["given_up"] += 1
-    words = sum(len(sentence.words) for paragraph in tree for sentence in paragraph.sentences)
-    counts["words"] += words * len(found)
-    counts["masked_words"] += sum(_masked_words(mask, tree) for mask in found)
-    counts["empty"] += () in found
-    return list(found)
-
-
-def _masked_words(mask: Mask, tree: Sequence[Paragraph]) -> int:
-    if not mask:
-        return 0
     starts = [word[0] for paragraph in tree for sentence in paragraph.sentences
               for word in sentence.words]
-    edges = [(start, start + length) for _, start, length in mask]
-    return int(sum(np.searchsorted(starts, end) - np.searchsorted(starts, start)
-                   for start, end in edges))
+    counts["words"] += len(starts) * len(found)
+    counts["masked_words"] += sum(
+        bisect_left(starts, start + length) - bisect_left(starts, start)
+        for mask in found for _, start, length in mask)
+    counts["empty"] += () in found
+    return list(found)
 
 
 def expected_rate(settings: Settings) -> float:
