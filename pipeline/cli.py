@@ -123,25 +123,33 @@ def plan(context: Context, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option(
+    "--claims", "all_claims", is_flag=True, help="Show every claim, not contradictions only."
+)
 @JSON
 @run_options
-def check(context: Context, as_json: bool) -> None:
-    """Check a study against its schema and the site, and show what differs between the arms.
+@click.pass_context
+def check(ctx: click.Context, context: Context, as_json: bool, all_claims: bool) -> None:
+    """Check a study against its schema, the site and the figures that its plan claims.
 
     Reports every problem together, each with file, YAML path, value and remedy; exits 2 on any.
+    Computes what the plan claims (docs/ledger.md) and exits 1 where a claim contradicts the study
+    and nobody acknowledged it.
 
     \b
     Example:
       pipeline check
-      pipeline check --study wiki-curriculum
+      pipeline check --study wiki-curriculum --claims
     """
-    from pipeline import revisions, secret
+    from pipeline import claims, revisions, secret
     from pipeline.view import study as study_view
 
     made = context.plan(reference=True)
     secret.refuse(made.jobs)
     revisions.check(made.study)
-    study_view.check(made, as_json)
+    judged = claims.judge(made.study, context.root)
+    study_view.check(made, judged, as_json, all_claims)
+    ctx.exit(1 if any(one.stands for one in judged) else 0)
 
 
 @cli.command()

@@ -19,7 +19,7 @@ from pipeline.yamlio import flatten
 def figures(plan: Plan) -> dict[str, str]:
     """Name -> text, in the order a reader wants them."""
     found: dict[str, str] = {}
-    found["one after the other"] = f"{_span(_sum(job.hours for job in plan.jobs))} h"
+    found["one after the other"] = f"{_span(total(plan.jobs))} h"
     found["stage after stage, GPU jobs one at a time"] = f"{_span(stage_after_stage(plan.jobs))} h"
     found["all side by side (critical path)"] = f"{_span(critical_path(plan.jobs))} h"
     if (on := makespans(plan.jobs)) and any(job.hours[1] for job in plan.jobs):
@@ -29,10 +29,10 @@ def figures(plan: Plan) -> dict[str, str]:
     if trainings:
         before = _ancestors(plan.jobs, trainings)
         found["before training"] = (
-            f"{_span(_sum(j.hours for j in before))} h one after the other, "
+            f"{_span(total(before))} h one after the other, "
             f"{_span(critical_path(before))} h side by side"
         )
-        found["training"] = f"{_span(_sum(j.hours for j in trainings))} h one after the other"
+        found["training"] = f"{_span(total(trainings))} h one after the other"
         found.update(training(trainings[0]))
     found.update(chains(plan.jobs))
     return found
@@ -249,9 +249,11 @@ def _same(values: Sequence[Any]) -> bool:
     return all(value == values[0] for value in values)
 
 
-def _sum(hours: Any) -> tuple[float, float]:
-    pairs = list(hours)
-    return round(sum(p[0] for p in pairs), 2), round(sum(p[1] for p in pairs), 2)
+def total(jobs: Sequence[Job]) -> tuple[float, float]:
+    """Hours (least, most) of jobs one after the other."""
+    return (
+        round(sum(job.hours[0] for job in jobs), 2), round(sum(job.hours[1] for job in jobs), 2)
+    )  # fmt: skip
 
 
 def _span(hours: tuple[float, float]) -> str:
