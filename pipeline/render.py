@@ -188,6 +188,7 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "index_map": [] if whole or count == 1 else list(tasks),
         "index_name": _INDEX_NAMES[job.scheduler],
         "argv": argv_lines(job.argv),
+        "checks": argv_lines(_checks(job)),
         "threads": max(1, resources.cpus // ranks),
         "workdir": "/workspace" if job.runtime.container else "$PROJECT_DIR",
         "stage_template": stage if (folder / stage).is_file() else "stages/default.sh.j2",
@@ -205,6 +206,12 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "scatter": resources.nodes > 1 and not any("place=" in line for line in job.directives),
         "directives": [_directive(job.scheduler, line) for line in job.directives],
     }
+
+
+def _checks(job: Job) -> tuple[str, ...]:
+    """The command that makes the checks of the stage's gate; none where it has none."""
+    config = ("--config", job.config_path, "--task", "{task}")
+    return (job.runtime.python, "-m", "ledger.gate", *config) if job.config.get("gate") else ()
 
 
 def _title(job: Job, tasks: Sequence[int]) -> str:
