@@ -405,6 +405,8 @@ def resubmit(
         _bring_up_to_date(engine)
     done = engine.resubmit(chosen, failed or patched, dry_run)
     outcomes_view.outcomes(done, nothing="Nothing to resubmit.")
+    if failed and not done:
+        outcomes_view.closed(chosen, engine.status())
 
 
 def _remedied(engine: Engine, names: list[str]) -> dict[str, tuple[str, ...]]:

@@ -203,6 +203,7 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "index_map": [] if whole or count == 1 else list(tasks),
         "index_name": _INDEX_NAMES[job.scheduler],
         "argv": argv_lines(job.argv),
+        "checks": argv_lines(_checks(job)),
         "threads": max(1, resources.cpus // ranks),
         "workdir": "/workspace" if job.runtime.container else "$PROJECT_DIR",
         "stage_template": stage if (folder / stage).is_file() else "stages/default.sh.j2",
@@ -225,6 +226,12 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
 def _project_dir(job: Job) -> str:
     """The project as a word of shell."""
     return _ORIGINS[job.scheduler] if job.project_dir == HERE else literal(job.project_dir)
+
+
+def _checks(job: Job) -> tuple[str, ...]:
+    """The command that makes the checks of the stage's gate; none where it has none."""
+    config = ("--config", job.config_path, "--task", "{task}")
+    return (job.runtime.python, "-m", "ledger.gate", *config) if job.config.get("gate") else ()
 
 
 def _title(job: Job, tasks: Sequence[int]) -> str:
