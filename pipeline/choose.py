@@ -89,18 +89,37 @@ def _refusal(job: Job, status: JobStatus, force: bool) -> str:
 
 
 def old_work(jobs: Sequence[Job], wanted: Mapping[str, list[int]], report: Report) -> Work:
-    """The wanted tasks of each job; then, down the plan, the dependents they blocked."""
+    """The wanted tasks of each job; then, down the plan, the dependents that they blocked, and
+    those that are queued behind the attempts that failed, and would be blocked next."""
     again: dict[str, list[int]] = {}
     for job in jobs:
         status = report.jobs[job.name]
         tasks = wanted.get(job.name, [])
-        if any(u.job in again for u in job.upstream) or (
-            job.name in wanted and all(_complete(report.jobs[u.job]) for u in job.upstream)
-        ):
+        if any(u.job in again for u in job.upstream):
+            tasks = sorted({*tasks, *status.of(State.BLOCKED), *_queued(status)})
+        elif job.name in wanted and all(_complete(report.jobs[u.job]) for u in job.upstream):
             tasks = sorted({*tasks, *status.of(State.BLOCKED)})
         if tasks:
             again[job.name] = tasks
     return [(job, again[job.name]) for job in jobs if job.name in again]
+
+
+def overtaken(work: Work, report: Report) -> dict[str, list[int]]:
+    """Job -> those tasks of some work that are queued now: to be cancelled before they are
+    submitted anew."""
+    found = {}
+    for job, tasks in work:
+        if own := set(tasks) & {*report.jobs[job.name].of(State.QUEUED, State.HELD)}:
+            found[job.name] = sorted(own)
+    return found
+
+
+def _queued(status: JobStatus) -> list[int]:
+    """The tasks of a job that wait in the queue; none where any runs, or was queued by hand."""
+    waiting = status.of(State.QUEUED, State.HELD)
+    if status.of(State.RUNNING, State.SUBMITTING, State.UNKNOWN):
+        return []
+    return waiting if all(status.tasks[task].attempt for task in waiting) else []
 
 
 def active_ids(status: JobStatus) -> dict[str, str]:

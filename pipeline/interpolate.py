@@ -15,6 +15,11 @@ MAX_HINTS = 20  # names whose problem lists the valid ones
 _REFERENCE = re.compile(r"\$\{([^${}]+)\}")
 
 
+def references(text: str) -> list[str]:
+    """The names that a text refers to, in its order."""
+    return [found.strip() for found in _REFERENCE.findall(text)]
+
+
 class Resolver:
     """Resolves references against a study's parameters and a few names of the job.
 

@@ -48,6 +48,14 @@ class Upstream(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] = ()  # as the host sees them; `{task4}` stands for the task
 
 
+class Input(msgspec.Struct, frozen=True):
+    """What the user brings: a path as the job sees it, or a name that the node fetches."""
+
+    path: str  # `{task4}` stands for the task
+    where: str  # of the study file
+    key: str = ""  # of the parameter that it comes from
+
+
 class Job(msgspec.Struct, frozen=True):
     """One rendered script. Paths are relative to the project unless they say otherwise."""
 
@@ -82,6 +90,8 @@ class Job(msgspec.Struct, frozen=True):
     gate_wait: int = 60  # seconds in which an upstream receipt may still show
     host: str = ""  # of the scheduler, for ssh; empty: this one
     chain: Chain | None = None
+    inputs: tuple[Input, ...] = ()
+    disk: dict[str, int] = {}  # bytes that its study says it leaves, by what they are
 
 
 def seen(job: Job, root: Path, path: str) -> Path:

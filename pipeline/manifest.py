@@ -118,6 +118,7 @@ class Manifest(msgspec.Struct):
     scheduler: str
     profiles: list[str] = msgspec.field(default_factory=list)
     jobs: dict[str, Entry] = msgspec.field(default_factory=dict)
+    revision: str = ""  # the name of these profiles in the study's `revisions`
     version: int = VERSION
 
 
@@ -227,7 +228,9 @@ def _encode(manifest: Manifest) -> dict[str, Any]:
     raw: dict[str, Any] = msgspec.to_builtins(manifest)
     for entry in raw["jobs"].values():
         entry["attempts"] = [{k: v for k, v in a.items() if v} for a in entry["attempts"]]
-    return {"version": raw.pop("version"), **raw}
+    version, jobs = raw.pop("version"), raw.pop("jobs")
+    top = {key: value for key, value in raw.items() if value or key != "revision"}
+    return {"version": version, **top, "jobs": jobs}
 
 
 def _decode(raw: dict[str, Any]) -> Manifest:

@@ -9,8 +9,8 @@ import msgspec
 
 from pipeline import chain, limits, validate
 from pipeline.errors import ConfigError
-from pipeline.interpolate import Resolver
-from pipeline.job import Chain, Job, Resources, Runtime, Upstream, host_path
+from pipeline.interpolate import Resolver, references
+from pipeline.job import Chain, Input, Job, Resources, Runtime, Upstream, host_path
 from pipeline.kinds import KINDS
 from pipeline.sections import SECTIONS, Batch, Section, Train
 from pipeline.site import Environment, Site
@@ -161,6 +161,8 @@ class _Builder:
         resources = self._resources(where)
         sections = self._sections(parameters)
         argv = self.resolver.value(list(stage.run or self.kind.argv), f"{where}.run")
+        inputs = self._inputs(f"{where}.inputs")
+        disk = self._disk(f"{where}.disk")
         outputs = self.resolver.value(list(stage.outputs), f"{where}.outputs")
         self.gate = self.resolver.value(list(stage.gate), f"{where}.gate")
         script = self.resolver.value(stage.script or f"scripts/{self._job_name(arm)}", where)
@@ -173,7 +175,8 @@ class _Builder:
         self.problems += limits.problems(self.site, request)
         if len(self.problems) > before:
             return None
-        return self._job(parameters, tasks, resources, argv, outputs, script, built)
+        job = self._job(parameters, tasks, resources, argv, outputs, script, built)
+        return msgspec.structs.replace(job, inputs=inputs, disk=disk)
 
     def _job(
         self, parameters: dict[str, Any], tasks: int, resources: Resources,
@@ -228,6 +231,29 @@ class _Builder:
     def _word(self, word: object, config_path: str) -> str:
         text = str(word).replace("{config}", config_path)
         return self.environment.python if text == "python" else text
+
+    def _inputs(self, where: str) -> tuple[Input, ...]:
+        """What the user brings; of a value that is a list, each of its paths."""
+        found = []
+        for raw in self.stage.inputs:
+            value = self.resolver.value(raw, where)
+            names = [name for name in references(raw) if name not in self.resolver._names]
+            for path in value if isinstance(value, list) else [value]:
+                if not isinstance(path, str):
+                    self.problems.append(f"{where}: {raw!r} is {path!r}, which is no path")
+                    continue
+                found.append(Input(path, where, names[0] if names else ""))
+        return tuple(found)
+
+    def _disk(self, where: str) -> dict[str, int]:
+        """What the study says that the job leaves on disk."""
+        found = {}
+        for name, raw in self.stage.disk.items():
+            try:
+                found[name] = validate.parse_size(self.resolver.value(raw, f"{where}.{name}"))
+            except ValueError as error:
+                self.problems.append(f"{where}.{name}: {error}")
+        return found
 
     def _names(self) -> dict[str, Any]:
         """What `${...}` may name beside the parameters."""
@@ -379,7 +405,7 @@ class _Builder:
         hours = self.stage.hours
         if isinstance(hours, dict):
             hours = hours.get(self.arm, 0.0)
-        return _pair(hours)
+        return (0.0, 0.0) if hours is None else _pair(hours)
 
     def _config(
         self, name: str, parameters: dict[str, Any], tasks: int, resources: Resources
@@ -391,6 +417,7 @@ class _Builder:
                 "name": name, "study": study.name, "stage": self.stage_name,
                 "kind": self.stage.kind, "arm": self.arm, "run": study.run_of(self.arm),
                 "profiles": list(study.profiles), "tasks": tasks,
+                **({"revision": study.revision} if study.revision else {}),
             },
             "paths": {k: names[k] for k in ("project", "data", "results", "logs", "state")},
             "resources": msgspec.to_builtins(resources),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -30,6 +31,30 @@ class Environment(msgspec.Struct, frozen=True):
             raise ValueError(f"container is {self.container!r} without an image. Name its image")
 
 
+class Charge(msgspec.Struct, frozen=True):
+    """What an hour of each costs."""
+
+    node_hour: float = 0.0
+    gpu_hour: float = 0.0
+    core_hour: float = 0.0
+    unit: str = "credits"
+
+    def __post_init__(self) -> None:
+        for key in ("node_hour", "gpu_hour", "core_hour"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"{key} is {getattr(self, key):g}. It must be 0 or more")
+
+    @property
+    def text(self) -> str:
+        """`1 a GPU-hour, 0.02 a core-hour`."""
+        kinds = {"node": self.node_hour, "GPU": self.gpu_hour, "core": self.core_hour}
+        return ", ".join(f"{price:g} a {kind}-hour" for kind, price in kinds.items() if price)
+
+    def of(self, nodes: float, gpus: float, cores: float) -> float:
+        """What so many hours of each cost."""
+        return self.node_hour * nodes + self.gpu_hour * gpus + self.core_hour * cores
+
+
 class Queue(msgspec.Struct, frozen=True):
     """A queue's limits; what is not given is not checked. GPUs, cores and memory are per node."""
 
@@ -42,6 +67,7 @@ class Queue(msgspec.Struct, frozen=True):
     max_mem: str | int | None = None
     max_array: int | None = None
     max_queued: int | None = None  # a user's jobs here, queued or running; each task counts
+    charge: Charge | None = None  # where it differs from the site's
 
     def __post_init__(self) -> None:
         if self.max_walltime is not None:
@@ -89,7 +115,7 @@ class Site(msgspec.Struct, frozen=True):
     cpu_queue: str = ""  # for jobs without GPUs, where it is another than `defaults.queue`
     throttle: int = 0
     slots: int = 0  # `local`: cores that tasks may use together, 0 for all of them
-    charge_factor: float = 0.0
+    charge: Charge = Charge()
     gpu: Gpu | None = None  # for what `plan` predicts; nothing is refused for it
     env_file: str = ".env"
     receipt_grace: int = 120  # seconds that a file system may take to show a node's receipt

@@ -24,6 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_STAGES = 500
 MAX_JOBS = 5000  # stages x arms
 MAX_WORDS = 20  # of a key that --set names
+PLAIN = "study"  # what revisions call the study without profiles
 OVERLAID = ("parameters", "stages", "arms", "resources")  # what profiles and --set may change
 
 Hours = float | tuple[float, float]
@@ -90,11 +91,13 @@ class Stage(msgspec.Struct, frozen=True):
     array: Array | None = None
     chain: ChainSpec | None = None
     resources: ResourceSpec = ResourceSpec()
+    inputs: tuple[str, ...] = ()  # what the user brings
     outputs: tuple[str, ...] = ()
     gate: tuple[dict[str, Any], ...] = ()
     env: Literal["", "light", "hf", "nemo"] = ""
     script: str = ""
-    hours: Hours | dict[str, Hours] = 0.0
+    hours: Hours | dict[str, Hours] | None = None  # None: nobody says
+    disk: dict[str, str | int] = {}  # what a job leaves there, by what it is
     reads: tuple[str, ...] = ()  # parameter sections that a `command` reads from its config file
 
     def needed(self) -> list[tuple[str, str]]:
@@ -123,6 +126,58 @@ class Report(msgspec.Struct, frozen=True):
     treatment: tuple[str, ...] = ()  # the parameters or sections that the arms are to differ in
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What a run may take in all; None: as much as it takes."""
+
+    gpu_hours: float | None = None
+    core_hours: float | None = None
+    cost: float | None = None  # in the unit of the site's `charge`
+    disk: str | int | None = None
+    deadline_hours: float | None = None  # from the first submission to the last job's end
+    tables: dict[str, Any] = {}  # of the study's document, free form
+
+    def __post_init__(self) -> None:
+        for key in ("gpu_hours", "core_hours", "cost", "deadline_hours"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{key} is {value:g}. It must be 0 or more")
+        if self.disk is not None:
+            validate.parse_size(self.disk)
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that the plan left open, or in which the study leaves it."""
+
+    what: str
+    why: str
+    replaced: str = ""  # what it took the place of
+    when: str = ""
+    issue: str | int = ""  # where it was talked over
+
+
+class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a revision changes a key, or several; one that holds others stands for all of them."""
+
+    key: str | tuple[str, ...]
+    why: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key or keys."""
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+
+class Revision(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"before": "from"}
+):  # fmt: skip
+    """A configuration with a name, and why it is not the one before it."""
+
+    summary: str = ""
+    profile: str = ""  # `a+b`, or `study` for none; otherwise the profile of the revision's name
+    before: str = ""  # another revision, a profile, or `study`
+    changes: tuple[Reason, ...] = ()
+
+
 class Study(msgspec.Struct, frozen=True):
     """A study with its overlays applied. `overlay` holds what profiles and `--set` changed."""
 
@@ -140,9 +195,9 @@ class Study(msgspec.Struct, frozen=True):
     profiles: dict[str, Any] = {}
     claims: tuple[dict[str, Any], ...] = ()
     expectations: tuple[dict[str, Any], ...] = ()
-    decisions: tuple[dict[str, Any], ...] = ()
+    decisions: tuple[Decision, ...] = ()
     revisions: dict[str, Any] = {}
-    budget: dict[str, Any] = {}
+    budget: Budget = Budget()
     report: Report = Report()
 
 
@@ -155,6 +210,7 @@ class Loaded(msgspec.Struct, frozen=True):
     stages: dict[str, Stage]
     profiles: tuple[str, ...]
     overlay: dict[str, Any]
+    revisions: dict[str, Revision] = {}
 
     @property
     def name(self) -> str:
@@ -165,6 +221,17 @@ class Loaded(msgspec.Struct, frozen=True):
     def run_name(self) -> str:
         """The name of this run: the study's, with its profiles: `filipino-cpt@demo`."""
         return f"{self.name}@{'+'.join(self.profiles)}" if self.profiles else self.name
+
+    @property
+    def revision(self) -> str:
+        """The name of this configuration in `revisions`; empty where it has none."""
+        return next((n for n in self.revisions if self.profiles_of(n) == self.profiles), "")
+
+    def profiles_of(self, name: str) -> tuple[str, ...]:
+        """The profiles of a configuration: of a revision, of `a+b`, none of `study` or nothing."""
+        own = self.revisions.get(name)
+        words = own.profile or name if own else name
+        return () if words == PLAIN else tuple(filter(None, words.split("+")))
 
     def directory(self, which: Literal["state", "data", "results"]) -> str:
         """A run's folder, relative to the project; one of its own under profiles."""
@@ -212,6 +279,7 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
             _children(kind, own[part], part, problems)
     arms = _children(Arm, merged["arms"], "arms", problems)
     stages = _children(Stage, merged["stages"], "stages", problems)
+    revisions = _children(Revision, raw.get("revisions"), "revisions", problems)
     validate.build(ResourceSpec, overlay.get("resources", {}), "resources", problems)
     validate.build(ResourceSpec, _mapping(raw.get("resources")), "resources", problems)
     if base and not problems:
@@ -219,7 +287,7 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     validate.finish(_tidy(problems), str(path))
     if base is None:
         raise AssertionError("validate.finish raises when there are problems")
-    return Loaded(path, base, arms, stages, tuple(profiles), overlay)
+    return Loaded(path, base, arms, stages, tuple(profiles), overlay, revisions)
 
 
 def _tidy(problems: list[str]) -> list[str]:
@@ -434,8 +502,7 @@ def _check_stage(
                 problems.append(f"{where}.arms: no arm is called {arm!r}; {nearest(arm, arms)}")
     elif stage.arms == "all" and not arms:
         problems.append(f"{where}.arms: the study has no arms. Name some under `arms`")
-    given = stage.hours.values() if isinstance(stage.hours, dict) else [stage.hours]
-    for hours in given:
+    for hours in _hours_of(stage):
         low, high = hours if isinstance(hours, tuple) else (hours, hours)
         if not 0 <= low <= high < math.inf:
             problems.append(f"{where}.hours: {hours!r} is no time; give 2, or [2, 3], in hours")
@@ -443,6 +510,13 @@ def _check_stage(
         for arm in stage.hours:
             if arm not in arms:
                 problems.append(f"{where}.hours: no arm is called {arm!r}; {nearest(arm, arms)}")
+
+
+def _hours_of(stage: Stage) -> list[Hours]:
+    """All that a stage says of its time."""
+    if stage.hours is None:
+        return []
+    return list(stage.hours.values()) if isinstance(stage.hours, dict) else [stage.hours]
 
 
 def _check_chain(stage: Stage, where: str, problems: list[str]) -> None:

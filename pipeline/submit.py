@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import chain, choose, limits, render, yamlio
+from pipeline import chain, choose, inputs, limits, render, yamlio
 from pipeline.attempts import Attempts, Outcome, interrupted, links_of, outcome
 from pipeline.errors import Damaged, Rejected, StateError, Unreachable
 from pipeline.job import Job
@@ -178,31 +178,50 @@ class Engine:
             self.attempts.settle(manifest)
             report = self.tracker.refresh(manifest)
             work = wanted(report)
+            overtaken = choose.overtaken(work, report)
+            queued = self._queued(report, overtaken)
             if fitting:
-                work = limits.fitting(self.plan.site, work, self._queued(report))
-            elif refusal := limits.crowded(self.plan.site, work, self._queued(report)):
+                work = limits.fitting(self.plan.site, work, queued)
+            elif refusal := limits.crowded(self.plan.site, work, queued):
                 raise StateError(refusal)
+            inputs.refuse_missing(self.plan, [job for job, _ in work], self.transport)
             if dry_run:
                 return [
-                    Outcome(j.name, "would submit", tasks=to_ranges(part), links=links_of(j))
-                    for j, t in work
-                    for part in self.attempts.parts(j, t)
+                    *self._withdraw(manifest, report, overtaken, dry_run),
+                    *(
+                        Outcome(j.name, "would submit", tasks=to_ranges(part), links=links_of(j))
+                        for j, t in work
+                        for part in self.attempts.parts(j, t)
+                    ),
                 ]
             self.store.write(manifest)
             done: list[Outcome] = []
             with _telling(done):
                 done += self._drop_leftovers(manifest, report)
+                done += self._withdraw(manifest, report, overtaken)
                 for job in self.plan.jobs if whole else ():
                     done += self.attempts.lengthen(manifest, job, report)
                 for job, tasks in work:
                     done += self.attempts.submit(manifest, job, tasks, report)
             return done
 
-    def _queued(self, report: Report) -> dict[str, int]:
-        """Tasks of this run that each queue holds."""
+    def _withdraw(
+        self, manifest: Manifest, report: Report, names: Collection[str], dry_run: bool = False
+    ) -> Iterator[Outcome]:
+        """Cancels queued jobs that wait for attempts which failed, dependents first."""
+        for job in reversed(self.plan.jobs):
+            if job.name in names:
+                status = report.jobs[job.name]
+                yield from self._cancel_job(manifest, status, dry_run)
+                if not dry_run:
+                    status.waiting.clear()
+
+    def _queued(self, report: Report, without: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Tasks of this run that each queue holds, but for some that will leave it."""
         held: dict[str, int] = {}
         for job in self.plan.jobs:
-            held[job.queue] = held.get(job.queue, 0) + len(report.jobs[job.name].of(*ACTIVE))
+            own = len(report.jobs[job.name].of(*ACTIVE)) - len(without.get(job.name, ()))
+            held[job.queue] = held.get(job.queue, 0) + own
         return held
 
     def _manifest(self) -> Manifest:
@@ -223,7 +242,9 @@ class Engine:
 
     def _new_manifest(self) -> Manifest:
         site, study = self.plan.site, self.plan.study
-        return Manifest(study.name, site.site, site.scheduler, list(study.profiles))
+        return Manifest(
+            study.name, site.site, site.scheduler, list(study.profiles), revision=study.revision
+        )
 
     def cancel(
         self, jobs: Sequence[Job], dry_run: bool = False, removed: bool = False

@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.doctor import checkpoints, data, deep, disk, environments, host, scheduler, secrets
+from pipeline.doctor import (
+    brought,
+    checkpoints,
+    data,
+    deep,
+    disk,
+    environments,
+    host,
+    scheduler,
+    secrets,
+)
 from pipeline.doctor.check import Check, Facts, Scope, ask
 from pipeline.plan import Plan
 from pipeline.transport import Transport
 
-SECTIONS = (host, scheduler, secrets, environments, data, checkpoints, disk)
+SECTIONS = (host, scheduler, secrets, environments, brought, data, checkpoints, disk)
 
 
 def examine(

@@ -94,7 +94,7 @@ def _jobs(cluster: Cluster, machine: Machine) -> Iterator[str]:
     yield from _line("network_interface", net, said)
     yield from _line("throttle", 0, "no limit on an array's tasks at a time; the default")
     yield from _gpu(cluster, machine)
-    yield from _line("charge_factor", 0.0, "what a node-hour costs; schedulers do not tell")
+    yield from _comment("charge: not told; with {gpu_hour: 1.0}, say, `plan` tells what it costs")
     kind = machine.disks[0].kind if machine.disks else "unknown"
     said = f"seconds for a receipt to show; the default. The project's file system: {kind}"
     yield from _line("receipt_grace", 120, said)

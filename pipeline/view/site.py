@@ -117,6 +117,8 @@ def site(one: Site) -> None:
     keys = [key for key in Queue.__struct_fields__ if any(row[key] is not None for row in rows)]
     table = table_of("queue", *(key.replace("_", " ") for key in keys))
     for name, queue in queues.items():
+        if (charge := one.queues[name].charge) is not None:
+            queue["charge"] = charge.text
         table.add_row(name, *("" if queue[key] is None else str(queue[key]) for key in keys))
     click.echo()
     console().print(table)

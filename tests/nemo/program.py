@@ -10,6 +10,7 @@ back and prints how far its logits are from the first ones.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -275,4 +276,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
     code = main()
     sys.stdout.flush()
+    for child in multiprocessing.active_children():  # megatron's manager of checkpoint writers
+        child.terminate()
     os._exit(code)  # what NeMo leaves behind must not change how it ended

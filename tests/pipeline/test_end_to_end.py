@@ -72,6 +72,22 @@ def test_a_failure_is_explained_and_only_it_is_run_again(project: Project) -> No
     assert project.ran() == EVERYTHING, "every task succeeded exactly once"
 
 
+def test_what_is_queued_behind_a_failure_is_queued_anew_behind_its_next_attempt(
+    project: Project,
+) -> None:
+    project.control("sleep_fit_b", "30")
+    project.control("exit_cut_a_3", "7")
+    project.run("submit", "all")
+    states = project.wait(lambda s: s["fit_a"] == {"blocked": "1"})
+    assert states["tell"] in ({"queued": "1"}, {"held": "1"})
+    for name in ("sleep_fit_b", "exit_cut_a_3"):
+        (project.root / "control" / name).unlink()
+    said = project.run("resubmit", "--failed")
+    assert [line.split()[0] for line in said.splitlines()[:1]] == ["cancelled"], said
+    project.wait(completed)
+    assert project.ran() == EVERYTHING, "every task succeeded exactly once"
+
+
 def test_two_scattered_failures_become_a_dense_array(project: Project) -> None:
     for task in (1, 4):
         project.control(f"exit_cut_b_{task}", "1")

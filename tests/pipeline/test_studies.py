@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import plan, site, study, yamlio
+from pipeline import plan, revisions, site, study, yamlio
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -72,9 +72,14 @@ def test_it_says_its_claims_and_decisions_in_full(name):
     claims = RAW[name].get("claims", [])
     assert all({"id", "says"} <= set(c) <= {"id", "says", "line", "expression"} for c in claims)
     assert len({c["id"] for c in claims}) == len(claims)
-    assert all(set(d) == {"what", "why"} for d in RAW[name]["decisions"])
+    assert all({"what", "why"} <= set(d) for d in RAW[name]["decisions"])
     arms = {None, *RAW[name].get("arms", {})}
     assert all(e.get("arm") in arms and e["metric"] for e in RAW[name]["expectations"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_revisions_explain_what_differs(name):
+    revisions.check(made(name).study)
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
@@ -325,7 +330,13 @@ KEYS = [
 def test_socratic_s_revisions(profile, values):
     found = parameters("socratic-t5", *filter(None, [profile]), arm="t5-base")
     assert tuple(found[key] for key in KEYS) == values
-    assert len(RAW["socratic-t5"]["revisions"]["final"]["changes"]) == 9
+
+
+def test_socratic_s_final_revision_gives_a_reason_for_each_of_its_nine_changes():
+    found = revisions.difference(ROOT / "studies/socratic-t5.yaml", "initial", "final")
+    assert len(found.changes) == 9
+    assert all(change.why for change in found.changes)
+    assert set(KEYS) <= set(found.keys)
 
 
 MODELS = [

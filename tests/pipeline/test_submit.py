@@ -164,14 +164,53 @@ def test_resubmit_takes_just_the_failed_tasks(world: World) -> None:
     world.receipt("fit_a", 1, "F4", "fail-78")
     world.scheduler.jobs.pop("F4")
     done = world.engine.resubmit(list(world.plan.jobs), only_failed=True)
-    assert [(o.job, o.tasks, o.attempt) for o in done] == [("cut_a", "3,5", 2), ("fit_a", "1", 2)]
-    array, plain = world.scheduler.submitted[-2:]
+    assert [(o.job, o.action, o.tasks, o.attempt) for o in done] == [
+        ("tell", "cancelled", "1", 1), ("cut_a", "submitted", "3,5", 2),
+        ("fit_a", "submitted", "1", 2), ("tell", "submitted", "1", 2),
+    ]  # fmt: skip
+    array, plain, _ = world.scheduler.submitted[-3:]
     assert (array.array, plain.array) == (2, None)
     assert plain.after == ("F7",), "the blocked dependent waits for the new attempt"
     script = (world.state_dir / "attempts/cut_a.2.sbatch").read_text()
     assert re.search(r"^INDEX_MAP=\([^\n]*\n *3 5\n\)$", script, re.MULTILINE)
     world.receipt("cut_a", 5, "F7_2", "ok")
     assert world.states("cut_a") == {"completed": "1-2,4-6", "queued": "3"}
+
+
+def test_a_dependent_that_is_still_queued_is_resubmitted_behind_the_new_attempt(
+    world: World,
+) -> None:
+    submit_stages(world, "all")
+    world.finish("make")
+    for task in (1, 2, 4, 5, 6):
+        world.receipt("cut_a", task, f"F2_{task}", "ok")
+    world.receipt("cut_a", 3, "F2_3", "fail-1")
+    world.scheduler.jobs["F2"] = {}
+    jobs = list(world.plan.jobs)
+    would = world.engine.resubmit(jobs, only_failed=True, dry_run=True)
+    assert [(o.job, o.action) for o in would] == [
+        ("tell", "would cancel"), ("fit_a", "would cancel"), ("cut_a", "would submit"),
+        ("fit_a", "would submit"), ("tell", "would submit"),
+    ]  # fmt: skip
+    done = world.engine.resubmit(jobs, only_failed=True)
+    assert [(o.job, o.action) for o in done] == [
+        ("tell", "cancelled"), ("fit_a", "cancelled"), ("cut_a", "submitted"),
+        ("fit_a", "submitted"), ("tell", "submitted"),
+    ]  # fmt: skip
+    ids = {outcome.job: outcome.id for outcome in done}
+    again = {submission.name: submission for submission in world.scheduler.submitted[-3:]}
+    assert again["fit_a"].after == (ids["cut_a"],)
+    assert ids["fit_a"] in again["tell"].after
+    assert world.states("fit_a") == {"queued": "1"}
+    assert world.engine.resubmit(jobs, only_failed=True) == [], "nothing is left to do"
+
+
+def test_queued_tasks_of_the_failed_job_itself_stay_where_they_are(world: World) -> None:
+    submit_stages(world, "make", "cut")
+    world.finish("make")
+    world.receipt("cut_a", 3, "F2_3", "fail-1")
+    done = world.engine.resubmit([world.plan.job("cut_a")], only_failed=True)
+    assert [(o.job, o.action, o.tasks) for o in done] == [("cut_a", "submitted", "3")]
 
 
 def test_one_failed_task_becomes_a_plain_job(world: World) -> None:

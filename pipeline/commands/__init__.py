@@ -1,0 +1,1 @@
+"""Commands in modules of their own; `pipeline.cli` adds them. Each imports click alone at once."""
