@@ -118,11 +118,13 @@ def _check_slots(config: Section, key: str, text: str, name: str) -> None:
 def read_questions(path: Path) -> list[Row]:
     """Rows with text under id, level, source and question, each with its `number`, from 0."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines knows ends JSON does not
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}", "Run the stage that writes it") from error
     rows: list[Row] = []
     for at, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             wrong = [k for k in ("id", "level", "source", "question") if type(row[k]) is not str]

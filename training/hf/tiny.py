@@ -100,7 +100,9 @@ def make(tiny: Tiny) -> Path:
 def rows_of(source: Path, *keys: str) -> list[dict[str, Any]]:
     """The objects of a JSONL file; BadInput where one lacks a key."""
     rows = []
-    for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(source.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             rows.append({key: str(row[key]) for key in keys} | {"role": row.get("role", "")})
