@@ -169,7 +169,7 @@ def measure_theirs(case: Row, settings: Any, folder: Path) -> Row:
             return int(settings.batch.global_size * settings.train.max_steps)
 
         def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-            ids = torch.from_numpy(stream.batch(index, 1, length + 1)[0][:-1])
+            ids = torch.from_numpy(stream.batch(index * length, 1, length + 1)[0][:-1])
             return {"input_ids": ids, "labels": ids}
 
     moments: list[float] = []

@@ -93,7 +93,7 @@ def measure_loader(length: int) -> dict[str, float]:
         stream.batch(0, 1, length + 1)
         start = time.perf_counter()
         for step in range(5):
-            stream.batch(step * 256, 256, length + 1)
+            stream.batch(step * 256 * length, 256, length + 1)
         seconds = (time.perf_counter() - start) / 5
     return {"seconds": seconds, "tokens_per_second": 256 * length / seconds}
 

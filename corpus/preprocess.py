@@ -221,8 +221,15 @@ def _main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the job's configuration")
     parser.add_argument("--task", type=int, help="number of the chunk, from 1")
     parser.add_argument("--workers", type=int, help="threads (default: preprocess.workers)")
+    parser.add_argument("--chunk-dir", help="the chunks to read (default: corpus.chunk_dir)")
+    parser.add_argument("--chunks", type=int, help="how many there are (default: corpus.chunks)")
+    parser.add_argument("--name", help="of the files that are written (default: corpus.name)")
     flags = parser.parse_args(argv)
     config = Config.load(flags.config)
+    corpus = config.parameter("corpus", dict)
+    for key in ("chunk_dir", "chunks", "name"):
+        if (given := getattr(flags, key)) is not None:
+            corpus[key] = given
     if flags.task is None:
         raise UsageError("preprocess does one chunk at a time. Give --task N, from 1 to "
                          f"{config.parameter('corpus.chunks', int)}.")

@@ -144,6 +144,7 @@ def heading(config: Config, demo: bool) -> page.Heading:
         config.top("report.question", str, ""),
         told if study else "A folder of results, without a study's expectations.",
         CAUTION if demo else "",
+        config.top("report.decisions", str, ""),
     )
 
 

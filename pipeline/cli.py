@@ -123,25 +123,33 @@ def plan(context: Context, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option(
+    "--claims", "all_claims", is_flag=True, help="Show every claim, not contradictions only."
+)
 @JSON
 @run_options
-def check(context: Context, as_json: bool) -> None:
-    """Check a study against its schema and the site, and show what differs between the arms.
+@click.pass_context
+def check(ctx: click.Context, context: Context, as_json: bool, all_claims: bool) -> None:
+    """Check a study against its schema, the site and the figures that its plan claims.
 
     Reports every problem together, each with file, YAML path, value and remedy; exits 2 on any.
+    Computes what the plan claims (docs/ledger.md) and exits 1 where a claim contradicts the study
+    and nobody acknowledged it.
 
     \b
     Example:
       pipeline check
-      pipeline check --study wiki-curriculum
+      pipeline check --study wiki-curriculum --claims
     """
-    from pipeline import revisions, secret
+    from pipeline import claims, revisions, secret
     from pipeline.view import study as study_view
 
     made = context.plan(reference=True)
     secret.refuse(made.jobs)
     revisions.check(made.study)
-    study_view.check(made, as_json)
+    judged = claims.judge(made.study, context.root)
+    study_view.check(made, judged, as_json, all_claims)
+    ctx.exit(1 if any(one.stands for one in judged) else 0)
 
 
 @cli.command()
@@ -536,17 +544,21 @@ def report(context: Context, output: str) -> None:
 
     Intervals, paired tests against the baseline, the study's expectations, what it cost, what
     differed between the arms. docs/report.md explains every figure. Of a study with programs of its
-    own: its runs and their metrics, rows of a paper, gains, cross matrices.
+    own: its runs and their metrics, rows of a paper, gains, cross matrices. Beside it, what
+    `pipeline decisions` tells.
 
     \b
     Example:
       pipeline report --profile demo
       pipeline report --study socratic-t5 --output /tmp/report
     """
-    from pipeline import results, study
+    from pipeline import decisions, results, study, yamlio
 
     loaded = study.load(context.study_path, context.profiles, context.sets)
     config = results.configuration(loaded, context.looking_site(), context.root)
+    folder = Path(output).absolute() if output else results.folder(config, context.root)
+    yamlio.write_atomic(folder / decisions.NAME, record.told(context, loaded))
+    config["report"]["decisions"] = decisions.NAME
     path = results.write(context.root, loaded.directory("state"), "report", config)
     words = ["--output", str(Path(output).absolute())] if output else []
     arguments = ["--config", path, *words]
@@ -900,7 +912,7 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
 
 
-for _command in (record.diff,):
+for _command in (record.diff, record.decisions):
     cli.add_command(_command)
 
 

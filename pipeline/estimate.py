@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import validate
+from pipeline import curriculum, validate
 from pipeline.job import Job, seen
 from pipeline.plan import Plan
 from pipeline.shapes import count, shape_of
@@ -19,7 +19,7 @@ from pipeline.yamlio import flatten
 def figures(plan: Plan) -> dict[str, str]:
     """Name -> text, in the order a reader wants them."""
     found: dict[str, str] = {}
-    found["one after the other"] = f"{_span(_sum(job.hours for job in plan.jobs))} h"
+    found["one after the other"] = f"{_span(total(plan.jobs))} h"
     found["stage after stage, GPU jobs one at a time"] = f"{_span(stage_after_stage(plan.jobs))} h"
     found["all side by side (critical path)"] = f"{_span(critical_path(plan.jobs))} h"
     if (on := makespans(plan.jobs)) and any(job.hours[1] for job in plan.jobs):
@@ -29,10 +29,10 @@ def figures(plan: Plan) -> dict[str, str]:
     if trainings:
         before = _ancestors(plan.jobs, trainings)
         found["before training"] = (
-            f"{_span(_sum(j.hours for j in before))} h one after the other, "
+            f"{_span(total(before))} h one after the other, "
             f"{_span(critical_path(before))} h side by side"
         )
-        found["training"] = f"{_span(_sum(j.hours for j in trainings))} h one after the other"
+        found["training"] = f"{_span(total(trainings))} h one after the other"
         found.update(training(trainings[0]))
     found.update(chains(plan.jobs))
     return found
@@ -135,22 +135,28 @@ def _gpus(job: Job) -> int:
 def training(job: Job) -> dict[str, str]:
     """Batch, tokens and checkpoints of a training job.
 
-    tokens a step = global batch x sequence length; accumulation = global / (micro x GPUs).
+    tokens a step = global batch x sequence length; accumulation = global / (micro x GPUs), which
+    a training in stages has one of in each.
     """
     p = job.config["parameters"]
     batch, train, model = p["batch"], p["train"], p["model"]
     ranks = max(1, job.resources.gpus * job.resources.nodes)
-    per_step = batch["global"] * model["seq_length"]
-    total = per_step * train["max_steps"]
+    parts = curriculum.spans(p)
+    sizes = sorted(samples * length for _, samples, length in parts)
+    total = sum(steps * samples * length for steps, samples, length in parts)
     logits = batch["micro"] * model["seq_length"] * model["vocab_size"]
-    found = {
-        "gradient accumulation": f"{batch['global'] // (batch['micro'] * ranks)} "
-        f"= {batch['global']} / ({batch['micro']} x {ranks})",
-        "tokens a step": f"{per_step:,}",
+    found = {}
+    if len(parts) == 1:
+        found["gradient accumulation"] = (
+            f"{batch['global'] // (batch['micro'] * ranks)} "
+            f"= {batch['global']} / ({batch['micro']} x {ranks})"
+        )
+    found |= {
+        "tokens a step": f"{sizes[0]:,}" + (f"-{sizes[-1]:,}" if sizes[0] < sizes[-1] else ""),
         "tokens in all": f"{total:,} an arm"
         + (", others than the reference by their tokens" if train.get("budget") == "text" else ""),
         "checkpoints": f"{train['max_steps'] // train['checkpoint_every']}, "
-        f"validations {train['max_steps'] // train['validate_every']}, "
+        f"validations {curriculum.validations(p)}, "
         f"log points {train['max_steps'] // train['log_every']}",
         "fp32 logits": f"{logits * 4 / 1e9:.2f} GB a GPU",
     }
@@ -249,9 +255,11 @@ def _same(values: Sequence[Any]) -> bool:
     return all(value == values[0] for value in values)
 
 
-def _sum(hours: Any) -> tuple[float, float]:
-    pairs = list(hours)
-    return round(sum(p[0] for p in pairs), 2), round(sum(p[1] for p in pairs), 2)
+def total(jobs: Sequence[Job]) -> tuple[float, float]:
+    """Hours (least, most) of jobs one after the other."""
+    return (
+        round(sum(job.hours[0] for job in jobs), 2), round(sum(job.hours[1] for job in jobs), 2)
+    )  # fmt: skip
 
 
 def _span(hours: tuple[float, float]) -> str:

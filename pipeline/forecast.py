@@ -9,10 +9,11 @@ from typing import Any, Literal
 import msgspec
 
 from pipeline import estimate, memory
+from pipeline.curriculum import largest_micro
 from pipeline.job import Job
 from pipeline.memory import Bytes, Setup
 from pipeline.plan import Plan
-from pipeline.shapes import Shape, at, count, shape_of
+from pipeline.shapes import Shape, at, count, shape_of, trained
 from pipeline.site import Gpu
 
 # Dense peak in 1e12 operations a second, in 16 bits and in fp32, from the makers' data sheets. A
@@ -151,12 +152,19 @@ def _curriculum(
     p: Mapping[str, Any], job: Job, shape: Shape, stages: list[Any], steps: int
 ) -> list[tuple[Setup, int]]:
     rows = [row for row in stages if isinstance(row, Mapping)]
-    starts = [(at(row, "step", int) or 0) for row in rows] + [steps]
+    starts = [min(at(row, "step", int) or 0, steps) for row in rows] + [steps]
+    base, longest = _first(p, MICRO), _first(p, LENGTH)
+    ranks = max(1, job.resources.gpus * job.resources.nodes)
     found = []
     for row, start, end in zip(rows, starts, starts[1:], strict=False):
-        micro, length = count(row, "batch_size"), count(row, "seq_len")
-        if micro and length and end > start:
-            found.append((_setup(p, job, shape, (micro, length)), end - start))
+        batch = count(row, "batch_size") or count(p, "batch.global")
+        length = count(row, "seq_len") or longest
+        if batch and length and end > start:
+            share = max(batch // ranks, 1)
+            micro = largest_micro(share, length, base, longest) if base and longest else share
+            setup = _setup(p, job, shape, (micro, length))
+            setup = msgspec.structs.replace(setup, accumulation=share // micro)
+            found.append((setup, end - start))
     return found
 
 
@@ -181,7 +189,7 @@ def _setup(p: Mapping[str, Any], job: Job, shape: Shape, batch: tuple[int, int])
         loss="megatron" if nemo else "plain" if plain else "chunked",
         checkpointing=any(at(p, key, bool) for key in CHECKPOINTING),
         compiled=bool(at(p, "train.compile", bool)),
-        trainable=_adapters(p, shape),
+        trainable=trained(p, shape),
         device=device,
     )
 
@@ -191,20 +199,6 @@ def _form(p: Mapping[str, Any], ranks: int) -> Literal["one", "ddp", "fsdp"]:
     if ranks == 1:
         return "one"
     return "ddp" if at(p, "train.parallel", str) == "ddp" else "fsdp"
-
-
-def _adapters(p: Mapping[str, Any], shape: Shape) -> int | None:
-    """Parameters of LoRA's matrices, r (in + out) a target and layer; None where all is trained."""
-    rank = count(p, "lora.r")
-    if not rank:
-        return None
-    h, q, kv, m = shape.hidden, shape.queries, shape.keys, shape.intermediate
-    sides = {
-        "q_proj": h + q, "k_proj": h + kv, "v_proj": h + kv, "o_proj": q + h,
-        "gate_proj": h + m, "up_proj": h + m, "down_proj": m + h,
-    }  # fmt: skip
-    targets = at(p, "lora.target_modules", list) or []
-    return shape.layers * rank * sum(sides.get(str(target), 0) for target in targets)
 
 
 def _first(p: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:

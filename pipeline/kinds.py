@@ -13,6 +13,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     argv: tuple[str, ...]
     sections: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # sections that it reads where the study has them
     env: str = "light"
     launcher: str = ""  # "torchrun": one process a GPU
     resumes: bool = False  # goes on from its last checkpoint, so that it may be a chain
@@ -33,6 +34,7 @@ KINDS: dict[str, Kind] = {
          "--data-path", "${train.data_path}", "--checkpoint-dir", "${train.checkpoint_dir}",
          "--wandb-name", "${wandb.name}", "--max-steps", "${train.max_steps}"),
         ("corpus", "tokenizer", "model", "optimizer", "batch", "train", "wandb"),
+        ("curriculum_stages",),
         env="nemo",
         launcher="torchrun",
         resumes=True,

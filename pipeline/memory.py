@@ -39,7 +39,7 @@ class Setup(msgspec.Struct, frozen=True):
     """What decides how much memory a training takes on each of its GPUs."""
 
     shape: Shape
-    length: int  # tokens of a sequence
+    length: int  # tokens of a sequence; behind an encoder those of `target` come to them
     micro: int  # sequences at a time on one GPU
     ranks: int = 1
     accumulation: int = 1  # micro-batches of an update
@@ -53,6 +53,7 @@ class Setup(msgspec.Struct, frozen=True):
     compiled: bool = False
     trainable: int | None = None  # parameters, where most are frozen; None: all
     device: Literal["gpu", "cpu"] = "gpu"
+    target: int = 0  # tokens that a decoder behind an encoder writes
 
     @property
     def width(self) -> int:
@@ -62,7 +63,12 @@ class Setup(msgspec.Struct, frozen=True):
     @property
     def tokens(self) -> int:
         """Of one micro-batch."""
-        return self.micro * self.length
+        return self.micro * (self.length + self.target)
+
+    @property
+    def predicted(self) -> int:
+        """Tokens of one micro-batch at which the output layer is."""
+        return self.micro * (self.target or self.length)
 
     @property
     def nemo(self) -> bool:
@@ -132,7 +138,28 @@ def activations(setup: Setup) -> Bytes:
         low, high = given + low / layers, given + high / layers
     # Once: the final norm, and the input of the output layer.
     last = setup.shape.hidden * (12 if setup.precision == "fp32" else 10)
-    return Bytes(setup.tokens * (low * layers + last), setup.tokens * (high * layers + last))
+    found = Bytes(setup.tokens * (low * layers + last), setup.tokens * (high * layers + last))
+    if setup.shape.of.encoder and not setup.checkpointing:
+        return found.plus(crossed(setup))
+    return found
+
+
+def crossed(setup: Setup) -> Bytes:
+    """What the decoder keeps for attending to the encoder, and, at the high end, all scores: a
+    bias of relative positions is added to them, and programs differ in whether a fused kernel
+    takes it. Without one torch keeps their softmax in fp32, a 16-bit copy where casting is
+    automatic, the mask of dropout and what it lets through.
+    """
+    shape, w = setup.shape, setup.width
+    h, q, kv, mixed = shape.hidden, shape.queries, shape.keys, setup.width == 2
+    given, asked = setup.micro * setup.length, setup.micro * setup.target
+    low = asked * ((2 * h + 2 * q) * w + 4 * shape.heads) + given * 2 * kv * w
+    eager = asked * (8 * h + 4 + 2 * q * w + 4 * shape.heads + (2 * h if mixed else 0))
+    eager += given * (2 * kv * w + (4 * h if mixed else 0))
+    source, target = setup.length, setup.target
+    scores = setup.micro * shape.heads * (source * source + target * target + target * source)
+    each = 4 + 1 + w + (w if mixed else 0)
+    return Bytes(shape.layers * low, shape.layers * (max(low, eager) + scores * each))
 
 
 def layer_bytes(setup: Setup) -> Bytes:
@@ -159,7 +186,7 @@ def fused_bytes(shape: Shape, width: int) -> float:
     numbers = (of.norms + 2) * h  # inputs of norms, of the first product of attention and of MLP
     numbers += 2 * q + 2 * kv  # queries, keys, values, and what attention gives
     numbers += (q + kv) * of.qk_norm
-    numbers += (3 if of.gated else 2) * shape.intermediate
+    numbers += of.kept[0] * shape.intermediate
     return numbers * width + 4 * shape.heads
 
 
@@ -181,7 +208,10 @@ def eager_bytes(shape: Shape, width: int) -> float:
         normalised = 4 if shape.family == "gemma3" else width
         found += (4 + normalised) * (q + kv) + 4 * (shape.heads + shape.kv_heads)
     found += width * (2 * q + 2 * kv) + 4 * shape.heads
-    return found + (4 if of.gated else 5) * shape.intermediate * width
+    if of.encoder:  # masks of dropout, a byte a value, behind each part of a layer and in the MLP
+        found += 3 * h + shape.intermediate
+        found += 12 * shape.intermediate * mixed  # its MLP is in fp32 halfway, where casting is on
+    return found + of.kept[1] * shape.intermediate * width
 
 
 def logits(setup: Setup) -> Bytes:
@@ -194,7 +224,7 @@ def logits(setup: Setup) -> Bytes:
     fp32 copy; at most it is a plain one.
     """
     shape, w = setup.shape, setup.width
-    pairs = setup.tokens * shape.vocab
+    pairs = setup.predicted * shape.vocab
     matrix = shape.embedding if setup.trainable is None else 0
     if setup.loss == "megatron":
         return Bytes(pairs * (2 + 4), pairs * 12)
@@ -217,8 +247,8 @@ def buffers(setup: Setup) -> Bytes:
     if setup.form != "fsdp" or setup.ranks == 1:
         return Bytes(0.0, back)
     learnt = count if setup.trainable is None else setup.trainable
-    rest = count - shape.layers * shape.layer
-    least, most = (min(rest + units * shape.layer, count) for units in (1, 2))
+    rest = count - shape.layers * (shape.decoder_layer + shape.layer * shape.of.encoder)
+    least, most = (min(rest + units * shape.decoder_layer, count) for units in (1, 2))
     if setup.accumulation > 1 and setup.sync == "last":
         return Bytes(least * setup.width + 4 * learnt, most * setup.width + 4 * learnt + back)
     return Bytes(least * setup.width, most * (setup.width + 4) + back)

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from pipeline import chain, limits, validate
+from pipeline import chain, curriculum, limits, validate
 from pipeline.errors import ConfigError
 from pipeline.interpolate import Resolver, references
 from pipeline.job import Chain, Input, Job, Resources, Runtime, Upstream, host_path
 from pipeline.kinds import KINDS
-from pipeline.sections import SECTIONS, Batch, Section, Train
+from pipeline.sections import SECTIONS, Batch, CurriculumStage, Section, Train
 from pipeline.site import Environment, Site
 from pipeline.study import Hours, Loaded, ResourceSpec, Stage
 from pipeline.yamlio import merge, nearest
@@ -110,7 +110,7 @@ def _ordered(stages: Mapping[str, Stage]) -> list[str]:
 def _check_sections(study: Loaded, used: set[str], problems: list[str]) -> None:
     read = used | {s for stage in study.stages.values() for s in stage.reads}
     for stage in study.stages.values():
-        read |= set(KINDS[stage.kind].sections)
+        read |= {*KINDS[stage.kind].sections, *KINDS[stage.kind].optional}
     arms = ("", *study.arms)
     for section in dict.fromkeys(key for arm in arms for key in study.parameters(arm)):
         if section not in read and section != "seed":
@@ -160,6 +160,8 @@ class _Builder:
         tasks = self._tasks(where)
         resources = self._resources(where)
         sections = self._sections(parameters)
+        reads = (*self.kind.optional, *stage.reads)
+        rows = curriculum.rows_of(parameters, self.problems) if curriculum.KEY in reads else []
         argv = self.resolver.value(list(stage.run or self.kind.argv), f"{where}.run")
         inputs = self._inputs(f"{where}.inputs")
         disk = self._disk(f"{where}.disk")
@@ -170,7 +172,7 @@ class _Builder:
         if len(self.problems) > before or resources is None:
             return None
         resources = self._cut(resources, where)
-        self._check_batch(sections, resources, where)
+        self._check_batch(sections, rows, resources, where)
         request = limits.Request(where, stage, self._queue(resources), resources, tasks)
         self.problems += limits.problems(self.site, request)
         if len(self.problems) > before:
@@ -365,9 +367,15 @@ class _Builder:
         return built
 
     def _check_batch(
-        self, sections: Mapping[str, Section], resources: Resources, where: str
+        self,
+        sections: Mapping[str, Section],
+        rows: list[CurriculumStage],
+        resources: Resources,
+        where: str,
     ) -> None:
         batch, train = sections.get("batch"), sections.get("train")
+        ranks = max(1, resources.gpus * resources.nodes)
+        curriculum.check(rows, sections, ranks, self.problems)
         if not isinstance(batch, Batch) or not isinstance(train, Train):
             return
         if train.backend == "nemo" and resources.gpus == 0:
@@ -375,8 +383,7 @@ class _Builder:
                 f"{where}: the NeMo back end needs GPUs and site {self.site.site!r} gives none. "
                 "Use `--profile demo` here, or a cluster with --site"
             )
-        ranks = max(1, resources.gpus * resources.nodes)
-        if batch.global_size % (batch.micro * ranks):
+        if not rows and batch.global_size % (batch.micro * ranks):
             self.problems.append(
                 f"parameters.batch.global: {batch.global_size} is not divisible by micro x GPUs = "
                 f"{batch.micro} x {ranks}. Change batch.micro or {where}.resources.gpus"

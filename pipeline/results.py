@@ -29,6 +29,12 @@ def configuration(study: Loaded, site: Site, root: Path) -> dict[str, Any]:
     return found
 
 
+def folder(config: dict[str, Any], root: Path) -> Path:
+    """Where the report of a configuration goes unless somebody says otherwise."""
+    named = config["parameters"].get("analyze", {}).get("results_dir")
+    return root / (named or config["paths"]["results"])
+
+
 def _seen(value: Any, site: Site, state: str, root: Path) -> Any:
     """Paths on the host become those of their copies here, relative to the project."""
     if isinstance(value, dict):

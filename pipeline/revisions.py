@@ -6,6 +6,7 @@ that no value is typed twice. Keys are written as `--set` takes them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,13 @@ def pairs_of(one: Loaded, other: Loaded) -> dict[str, Pair]:
     found |= _apart("resources.", "stages.{}.resources.", stages, _resources, one, other)
     rest = [flatten(_rest(side)) for side in (one, other)]
     return found | _differing(*rest)
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a study, on one line."""
+    if value is UNSET:
+        return "(none)"
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def _parameters(side: Loaded, arm: str) -> Mapping[str, Any]:

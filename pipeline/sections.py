@@ -113,11 +113,38 @@ class Batch(Section, frozen=True):
     micro: Positive
 
 
+class CurriculumStage(Section, frozen=True):
+    """A row of `curriculum_stages`; what it does not name has the study's own value."""
+
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    seq_len: Positive | None = None
+    batch_size: Positive | None = None
+    lr_scale: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
+    weight_decay: Share | None = None
+    clip: Share | None = None
+    betas: tuple[Beta, Beta] | None = None
+    eps: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+
+
 class EarlyStopping(Section, frozen=True):
     patience: Positive
-    metric: Literal["val/loss", "val/perplexity"] = "val/loss"
+    metric: Literal[
+        "val/loss", "val/perplexity", "val/accuracy",
+        "probe/loss", "probe/perplexity", "probe/accuracy",
+    ] = "val/loss"  # fmt: skip
     mode: Literal["min", "max"] = "min"
     min_delta: Share = 0.0
+    scope: Literal["global", "stage", "length"] = "global"  # another one: all starts anew
+
+
+class Validation(Section, frozen=True):
+    data_path: str | None = None  # token files of held-out text, instead of a share of `split`
+    batch: Annotated[int, msgspec.Meta(ge=0)] = 0  # samples at a time; 0: as many as in training
+    boundary: Literal["completed", "next"] = "completed"  # whose length, at a stage's end
+    stage_ends: bool = False  # at each of them too
+    at: list[Positive] = msgspec.field(default_factory=list)  # and after these updates
+    probe: Annotated[int, msgspec.Meta(ge=0)] = 0  # a length that each looks at besides
+    accuracy: bool = False
 
 
 class Train(Section, frozen=True):
@@ -130,7 +157,8 @@ class Train(Section, frozen=True):
     log_every: Positive
     precision: Literal["bf16-mixed", "fp16-mixed", "fp32", "auto"]
     split: tuple[Share, Share, Share]
-    validate_batches: Positive = 50
+    validate_batches: Annotated[int, msgspec.Meta(ge=0)] = 50  # 0: all held-out text
+    validation: Validation = Validation()
     keep_checkpoints: Positive = 3
     keep_best: bool = True
     early_stopping: EarlyStopping | None = None
@@ -158,7 +186,13 @@ class Train(Section, frozen=True):
                 f"checkpoint_every {self.checkpoint_every} is no multiple of validate_every "
                 f"{self.validate_every}, so a checkpoint would have no validation loss. Align them"
             )
-        if min(self.split[:2]) == 0:
+        if self.validation.data_path is not None:
+            if self.split[0] == 0 or sum(self.split[1:]):
+                raise ValueError(
+                    f"split {list(self.split)} holds out a part of data_path, and "
+                    "validation.data_path has the held-out text. Set it to [1, 0, 0]"
+                )
+        elif min(self.split[:2]) == 0:
             raise ValueError(
                 f"split {list(self.split)} leaves nothing to train on or to validate on. "
                 "Give both a share"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ledger import claims_file
 from pipeline import validate, yamlio
 from pipeline.errors import ConfigError
 from pipeline.kinds import KINDS
@@ -284,10 +285,25 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
     validate.build(ResourceSpec, _mapping(raw.get("resources")), "resources", problems)
     if base and not problems:
         _check(base, arms, stages, problems)
+    if base and base.claims:
+        problems += claims_file.read(base.claims)[1]
     validate.finish(_tidy(problems), str(path))
     if base is None:
         raise AssertionError("validate.finish raises when there are problems")
     return Loaded(path, base, arms, stages, tuple(profiles), overlay, revisions)
+
+
+def under(study: Loaded, *profiles: str) -> Loaded:
+    """The same study under other profiles, or none, and without `--set`. Raises ConfigError."""
+    document, problems = study.document, list[str]()
+    known = _profiles(msgspec.structs.asdict(document), problems)
+    overlay = _overlay(known, profiles, {}, problems)
+    own = {"arms": document.arms, "stages": document.stages}
+    merged = merge(own, _only(overlay, *own))
+    arms = _children(Arm, merged["arms"], "arms", problems)
+    stages = _children(Stage, merged["stages"], "stages", problems)
+    validate.finish(problems, str(study.path))
+    return Loaded(study.path, document, arms, stages, profiles, overlay)
 
 
 def _tidy(problems: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ledger.names import nearest as nearest  # a name that is not there, told alike everywhere
 from pipeline.errors import ConfigError, StateError
 
 STALE_S = 3600  # after that a temporary file is nobody's; clocks may differ by minutes
@@ -20,8 +21,6 @@ MAX_BYTES = 4_000_000  # a study or manifest is a few KB; anything near this is 
 MAX_DEPTH = 40
 MAX_NODES = 200_000  # a few lines of aliases can stand for billions of nodes
 MAX_INT = 2**63 - 1  # what programs in other languages read too; far more has no decimal text
-MAX_NAMES = 60  # in a message that lists the valid ones
-MAX_NAME = 100  # characters of a name that are compared or shown
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -248,15 +247,3 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             leaves[path] = child
     return leaves
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """ "Did you mean X?" and the valid names, nearest first, for an error message."""
-    names = sorted({n if len(n) <= MAX_NAME else f"{n[:MAX_NAME]}..." for n in valid})
-    import difflib
-
-    close = difflib.get_close_matches(name[:MAX_NAME], names, n=3, cutoff=0.5)
-    shown = close + [n for n in names if n not in close][:MAX_NAMES]
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
-    return f"{hint}Valid: {', '.join(shown) or 'none'}{more}"

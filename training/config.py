@@ -7,14 +7,29 @@ from pathlib import Path
 
 from training import budget
 from training.contract import Section, find_config, load_config
+from training.curriculum import Stage, read_stages
 from training.schedule import SHAPES
-from training.settings import Batch, Data, EarlyStopping, Model, Optimizer, Settings, Train, Wandb
+from training.settings import (
+    Batch,
+    Data,
+    EarlyStopping,
+    Model,
+    Optimizer,
+    Settings,
+    Train,
+    Validation,
+    Wandb,
+)
 
 ARCHITECTURES = ("gemma3", "gpt2", "llama", "qwen")
 PRECISIONS = ("auto", "bf16-mixed", "fp16-mixed", "fp32")
 LOSSES = ("auto", "plain", "chunked", "liger", "cce")
 PARALLEL = ("auto", "none", "ddp", "fsdp2")
 SYNC = ("auto", "each", "last")
+SCOPES = ("global", "stage", "length")
+BOUNDARIES = ("completed", "next")
+METRICS = ("val/loss", "val/perplexity", "val/accuracy", "probe/loss", "probe/perplexity",
+           "probe/accuracy")  # fmt: skip
 SHAPE_KEYS = (
     "hidden_size",
     "intermediate_size",
@@ -77,16 +92,22 @@ def read_settings(config: Section, world: int) -> Settings:
         size = config.positive(p + "train." + key, 1)
         config.check(size == 1, f"{p}train.{key} is {size}, and only 1 is supported")
     directory = config.get(p + "train.checkpoint_dir", str)
+    model, optimizer, batch = _model(config), _optimizer(config), _batch(config, world)
+    train = _train(config, directory)
+    probe, longest = train.validation.probe, model.seq_length
+    config.check(
+        probe <= longest, f"{p}train.validation.probe {probe} is above model.seq_length {longest}"
+    )
     return Settings(
         seed=config.get(p + "seed", int),
         backend=config.choice(p + "train.backend", ("hf", "nemo"), "nemo"),
         tokenizer_path=Path(config.get(p + "tokenizer.path", str)),
         eod=config.get(p + "tokenizer.eod", int),
-        model=_model(config),
-        optimizer=_optimizer(config),
-        batch=_batch(config, world),
+        model=model,
+        optimizer=optimizer,
+        batch=batch,
         data=_data(config),
-        train=_train(config, directory),
+        train=train,
         wandb=Wandb(
             project=config.get(p + "wandb.project", str, "training"),
             name=config.get(p + "wandb.name", str, Path(directory).name or "run"),
@@ -94,7 +115,16 @@ def read_settings(config: Section, world: int) -> Settings:
             directory=Path(config.get(p + "wandb.dir", str, "logs/wandb")),
         ),
         config_path=config.source,
+        stages=_stages(config, model, optimizer, batch),
     )
+
+
+def _stages(config: Section, model: Model, o: Optimizer, batch: Batch) -> tuple[Stage, ...]:
+    base = Stage(
+        0, 0, model.seq_length, batch.global_size, batch.micro, 1.0, o.weight_decay, o.clip,
+        o.betas, o.eps,
+    )  # fmt: skip
+    return read_stages(config, base, batch.world)
 
 
 def shape_keys(architecture: str) -> tuple[str, ...]:
@@ -169,8 +199,9 @@ def _batch(config: Section, world: int) -> Batch:
         nodes=nodes,
         gpus=config.get("resources.gpus", int, 0),
     )
-    config.check(
-        batch.global_size % (batch.micro * world) == 0,
+    config.check(  # with stages, each has a batch of its own
+        config.has("parameters.curriculum_stages")
+        or batch.global_size % (batch.micro * world) == 0,
         f"{p}global {batch.global_size} is no multiple of micro {batch.micro} x {world} devices",
     )
     return batch
@@ -182,6 +213,12 @@ def _data(config: Section) -> Data:
     config.check(
         min(split) >= 0 and split[0] > 0, f"{p}split is {list(split)}, and trains on nothing"
     )
+    files = config.has(p + "validation.data_path")
+    config.check(
+        not files or not sum(split[1:]),
+        f"{p}split is {list(split)}, and {p}validation.data_path has the held-out text: "
+        "of data_path all must be trained on, [1, 0, 0]",
+    )
     return Data(
         path=Path(config.get(p + "data_path", str)),
         chunks=(
@@ -190,6 +227,7 @@ def _data(config: Section) -> Data:
             else None
         ),
         split=(split[0], split[1], split[2]),
+        validation=Path(config.get(p + "validation.data_path", str)) if files else None,
         reset_position_ids=config.get(p + "reset_position_ids", bool, True),
         reset_attention_mask=config.get(p + "reset_attention_mask", bool, True),
         eod_mask_loss=config.get(p + "eod_mask_loss", bool, False),
@@ -203,7 +241,7 @@ def _train(config: Section, directory: str) -> Train:
         max_steps=config.positive(p + "max_steps"),
         checkpoint_every=config.positive(p + "checkpoint_every"),
         validate_every=config.positive(p + "validate_every"),
-        validate_batches=config.positive(p + "validate_batches", 50),
+        validate_batches=_at_least_0(config, p + "validate_batches", 50),
         log_every=config.positive(p + "log_every", 10),
         keep_checkpoints=config.positive(p + "keep_checkpoints", 3),
         precision=config.choice(p + "precision", PRECISIONS, "auto"),
@@ -216,14 +254,44 @@ def _train(config: Section, directory: str) -> Train:
         keep_best=config.get(p + "keep_best", bool, True),
         max_loss=config.get(p + "max_loss", float, 0.0),
         early_stopping=_early_stopping(config) if config.has(p + "early_stopping") else None,
+        validation=_validation(config),
+    )
+
+
+def _at_least_0(config: Section, key: str, default: int) -> int:
+    number = config.get(key, int, default)
+    config.check(number >= 0, f"{key} is {number}, below 0")
+    return number
+
+
+def _validation(config: Section) -> Validation:
+    p = "parameters.train.validation."
+    config.subkeys(p[:-1], ("data_path", *Validation.__dataclass_fields__))
+    return Validation(
+        batch=_at_least_0(config, p + "batch", 0),
+        boundary=config.choice(p + "boundary", BOUNDARIES, "completed"),
+        stage_ends=config.get(p + "stage_ends", bool, False),
+        at=config.steps(p + "at"),
+        probe=_at_least_0(config, p + "probe", 0),
+        accuracy=config.get(p + "accuracy", bool, False),
     )
 
 
 def _early_stopping(config: Section) -> EarlyStopping:
-    p = "parameters.train.early_stopping."
+    p, v = "parameters.train.early_stopping.", "parameters.train.validation."
+    metric = config.choice(p + "metric", METRICS, "val/loss")
+    config.check(
+        not metric.startswith("probe/") or config.has(v + "probe"),
+        f"{p}metric is {metric}, and {v}probe gives no length",
+    )
+    config.check(
+        not metric.endswith("/accuracy") or config.get(v + "accuracy", bool, False),
+        f"{p}metric is {metric}, and {v}accuracy is not true",
+    )
     return EarlyStopping(
-        metric=config.choice(p + "metric", ("val/loss", "val/perplexity"), "val/loss"),
+        metric=metric,
         mode=config.choice(p + "mode", ("min", "max"), "min"),
         min_delta=config.get(p + "min_delta", float, 0.0),
         patience=config.positive(p + "patience"),
+        scope=config.choice(p + "scope", SCOPES, "global"),
     )

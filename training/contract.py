@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -146,6 +146,26 @@ class Section:
             return tuple(float(n) for n in found)
         self.problems.append(f"{key} is {found!r}, not a list of {count} numbers")
         return default
+
+    def steps(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers of at least 1; nothing there is an empty one."""
+        found = self._find(key) or []
+        if isinstance(found, list) and all(
+            isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in found
+        ):
+            return tuple(found)
+        self.problems.append(f"{key} is {found!r}, not a list of whole numbers of at least 1")
+        return ()
+
+    def subkeys(self, key: str, allowed: Iterable[str]) -> None:
+        """Note what is under `key` beside `allowed`, and a value that is no mapping."""
+        found = self._find(key)
+        if found is not None and not isinstance(found, Mapping):
+            self.problems.append(f"{key} is {found!r}, not a mapping")
+            return
+        known = tuple(allowed)
+        for name in found or ():
+            self.check(name in known, f"{key}.{name} is unknown; there are {', '.join(known)}")
 
     def check(self, holds: bool, problem: str) -> None:
         """Note a problem unless something holds."""

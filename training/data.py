@@ -147,8 +147,8 @@ class TokenStream:
 
     With a seed each epoch shuffles the documents of all shards together, which weights shards by
     their tokens. Arms that hold the same documents see them in the same order, since the order
-    depends on the seed, the epoch and the number of documents alone. Sample i is the `length`
-    tokens from position i x (length - 1): the last token of one is the first of the next.
+    depends on the seed, the epoch and the number of documents alone. A sample of any length may
+    begin at any position, so a run may change the length and go on in the same text.
     """
 
     def __init__(
@@ -202,9 +202,10 @@ class TokenStream:
             skip = max(within - (int(ends[rank]) - length), 0)
             yield shard.tokens[start + skip : start + length]
 
-    def batch(self, first: int, count: int, length: int) -> npt.NDArray[np.int64]:
-        """Samples `first` ... as an array of shape (count, length)."""
-        rows = [self.read((first + row) * (length - 1), length) for row in range(count)]
+    def batch(self, position: int, count: int, length: int) -> npt.NDArray[np.int64]:
+        """Samples one behind the other from a position, as an array of shape (count, length): the
+        last token of one, which is only predicted, is the first of the next."""
+        rows = [self.read(position + row * (length - 1), length) for row in range(count)]
         return np.stack(rows)
 
 
@@ -237,11 +238,18 @@ def open_corpus(data: Data, model: Model, seed: int, check: bool = True) -> Corp
         check_vocabulary(shards, model.vocab_size)
     train = TokenStream(shards, 0, data.split, seed)
     validation = TokenStream(shards, 1, data.split, None)
-    for name, stream in (("training", train), ("validation", validation)):
+    if data.validation:
+        held_out = [open_shard(prefix) for prefix in resolve_prefixes(data.validation, None)]
+        if check:
+            check_vocabulary(held_out, model.vocab_size)
+        # In an order of its own: a part of it, which is what is looked at, is then like the whole.
+        validation = TokenStream(held_out, 0, (1.0, 0.0, 0.0), seed)
+    held = data.validation or f"the validation share of {data.path}"
+    for name, stream in ((f"the training share of {data.path}", train), (held, validation)):
         if stream.total <= model.seq_length:
             raise BadInput(
-                f"the {name} share of {data.path} holds {stream.total} tokens, fewer than one "
-                f"sample of {model.seq_length + 1}",
+                f"{name} holds {stream.total} tokens, fewer than one sample of "
+                f"{model.seq_length + 1}",
                 "Give it more documents, or raise its share in train.split",
             )
     return Corpus(shards, train, validation)

@@ -39,8 +39,8 @@ class Pace:
     """Tokens a second, model FLOP utilisation, memory and time left.
 
     The utilisation is tokens a second x operations a token (`flops`), over the peak of all devices;
-    training alone counts, without validation and checkpoints. The time left is what the steps of
-    this attempt took, those pauses included, times the steps left.
+    training alone counts, without validation and checkpoints. The time left is what the tokens of
+    this attempt took, those pauses included, times the tokens left.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class Pace:
         peak, self.source = peak_flops(device, precision)
         self.peak = peak * devices
         self.paused = 0.0  # seconds since the last row that were no training
-        self._begun: tuple[int, float] | None = None
+        self._begun: tuple[int, float] | None = None  # tokens, seconds
         self._since = (0, 0.0, 0.0)
 
     def start(self, step: int) -> None:
         """Before the first step of this attempt."""
-        self._begun = (step, time.perf_counter())
-        self._since = (step, self._begun[1], 0.0)
+        self._begun = (self.settings.consumed(step)[1], time.perf_counter())
+        self._since = (*self._begun, 0.0)
         self.paused = 0.0
 
     @contextmanager
@@ -75,9 +75,11 @@ class Pace:
         now = time.perf_counter()
         before, then, waited_before = self._since
         seconds = max(now - then - self.paused, 1e-9)
-        self._since, self.paused = (step, now, waited or 0.0), 0.0
-        rate = (step - before) * self.settings.tokens_per_step / seconds
-        each = (now - self._begun[1]) / (step - self._begun[0])
+        tokens = self.settings.consumed(step)[1]
+        self._since, self.paused = (tokens, now, waited or 0.0), 0.0
+        rate = (tokens - before) / seconds
+        each = (now - self._begun[1]) / (tokens - self._begun[0])
+        left = self.settings.consumed(self.settings.train.max_steps)[1] - tokens
         row = {
             "train/tokens_per_second": rate,
             "train/memory_bytes": float(memory_bytes(self.device)),
@@ -85,4 +87,4 @@ class Pace:
         }
         if waited is not None:
             row["train/data_wait"] = (waited - waited_before) / seconds
-        return Measured(row, rate, each * (self.settings.train.max_steps - step))
+        return Measured(row, rate, each * left)

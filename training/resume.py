@@ -13,9 +13,9 @@ from training.metrics import warn
 class Position:
     """What a checkpoint says beside tensors: enough to go on as if nothing had happened.
 
-    Neither a data cursor nor random state is needed: samples follow from `consumed_samples`, and
-    dropout from the seed and the step. `best`, `best_step` and `bad` are those of
-    training.stopping, the last two are fp16's loss scale.
+    Neither a data cursor nor random state is needed: samples follow from `step`, and dropout from
+    the seed and the step. `best`, `best_step`, `bad` and `scope` are those of training.stopping;
+    `scale` and `scale_good` are fp16's loss scale; `stage` and the tokens say where `step` is.
     """
 
     step: int
@@ -27,6 +27,9 @@ class Position:
     bad: int = 0
     scale: float = 1.0
     scale_good: int = 0
+    scope: int = 0
+    stage: int = 0
+    consumed_tokens: int = 0
 
     def facts(self) -> dict[str, Any]:
         """For a manifest."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from training.curriculum import Stage
 from training.schedule import Schedule
 
 
@@ -58,12 +60,14 @@ class Batch:
 class Data:
     """Where the token ids lie; `chunks` is how many numbered parts there must be, if known.
 
-    The last three say what happens at the end of a document inside a sample, in Megatron's words.
+    Held-out documents are those of the second share of `split`, or the files of `validation`. The
+    last three say what happens at the end of a document inside a sample, in Megatron's words.
     """
 
     path: Path
     chunks: int | None
     split: tuple[float, float, float]
+    validation: Path | None = None
     reset_position_ids: bool = True
     reset_attention_mask: bool = True
     eod_mask_loss: bool = False
@@ -71,12 +75,31 @@ class Data:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """End when `patience` validations in a row brought no gain of more than `min_delta`."""
+    """End when `patience` validations in a row brought no gain of more than `min_delta`. Best value
+    and patience start anew when the `scope` (stage, length) of a validation is another one."""
 
     metric: str
     mode: str
     min_delta: float
     patience: int
+    scope: str = "global"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How held-out text is looked at.
+
+    `batch` samples at a time on a device (0: as many as in training); at a stage's end with the
+    length of the stage that was `completed` or the `next` one; at each of its ends if `stage_ends`,
+    and `at` these updates. `probe` is a length that every validation looks at besides (0: none).
+    """
+
+    batch: int = 0
+    boundary: str = "completed"
+    stage_ends: bool = False
+    at: tuple[int, ...] = ()
+    probe: int = 0
+    accuracy: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +123,7 @@ class Train:
     keep_best: bool = True
     max_loss: float = 0.0
     early_stopping: EarlyStopping | None = None
+    validation: Validation = Validation()
 
 
 @dataclass(frozen=True)
@@ -127,16 +151,53 @@ class Settings:
     train: Train
     wandb: Wandb
     config_path: Path
+    stages: tuple[Stage, ...]
+
+    @property
+    def staged(self) -> bool:
+        """Whether the study gives stages of its own."""
+        return self.stages[0].number > 0
 
     @property
     def schedule(self) -> Schedule:
-        """The learning rate as a function of the step."""
+        """The learning rate as a function of the step, before a stage scales it."""
         o = self.optimizer
         return Schedule(o.lr, o.min_lr, o.warmup_steps, self.train.max_steps, o.decay)
 
+    def stage(self, step: int) -> Stage:
+        """The stage of update number `step`, counted from 1; that of update 0 is the first."""
+        firsts = [stage.first for stage in self.stages]
+        return self.stages[max(bisect_right(firsts, step - 1), 1) - 1]
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update number `step`: base x warm-up x decay x the stage's scale."""
+        return self.schedule(step) * self.stage(step).lr_scale
+
+    def consumed(self, step: int) -> tuple[int, int]:
+        """Samples and tokens that the first `step` updates learn from."""
+        stage = self.stage(step)
+        samples = (step - stage.first) * stage.batch_size
+        return stage.samples + samples, stage.tokens + samples * stage.seq_len
+
+    def validates(self, step: int) -> bool:
+        """Whether held-out text is looked at after update number `step`."""
+        train, ends = self.train, {stage.first for stage in self.stages[1:]}
+        return step > 0 and (
+            step % train.validate_every == 0
+            or step == train.max_steps
+            or step in train.validation.at
+            or (train.validation.stage_ends and step in ends)
+        )
+
+    def validated(self, step: int) -> Stage:
+        """The stage whose length a validation after update number `step` has: that of the update
+        just made, or with `boundary: next` of the one to come."""
+        after = self.train.validation.boundary == "next" and step < self.train.max_steps
+        return self.stage(step + after)
+
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that one optimizer step learns from."""
+        """Tokens that one optimizer step learns from where all steps are alike."""
         return self.batch.global_size * self.model.seq_length
 
     def identity(self) -> dict[str, Any]:
@@ -155,4 +216,6 @@ class Settings:
         rows["train.split"] = list(self.data.split)
         for key in ("reset_position_ids", "reset_attention_mask", "eod_mask_loss"):
             rows[f"train.{key}"] = getattr(self.data, key)
+        if self.staged:
+            rows["curriculum_stages"] = [stage.identity() for stage in self.stages]
         return rows

@@ -21,6 +21,7 @@ class Heading:
     question: str
     study: str
     caution: str = ""
+    decisions: str = ""  # the file beside the page that tells what the study decided
 
 
 def html(heading: Heading, sections: list[Section]) -> str:
@@ -50,7 +51,8 @@ def _data(figure: Figure) -> str:
 def text(heading: Heading, sections: list[Section]) -> str:
     """The report as Markdown; figures are links to their files."""
     parts = [f"# {heading.title}"]
-    parts += [part for part in (heading.question, heading.caution) if part]
+    link = heading.decisions and f"[What was decided, and why]({heading.decisions})"
+    parts += [part for part in (heading.question, heading.caution, link) if part]
     for section in sections:
         parts.append(f"## {section.title}")
         if section.text:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from typing import Any
 
 import click
 
 from pipeline.errors import plain
-from pipeline.revisions import UNSET, Difference
+from pipeline.revisions import UNSET, Difference, shown
 from pipeline.view.common import print_json
 
 WIDTH = 100
@@ -47,13 +46,6 @@ def difference(found: Difference, as_json: bool) -> None:
         indent = "    " if change.why else "  "
         for line in textwrap.wrap(why, WIDTH, initial_indent=indent, subsequent_indent="    "):
             click.echo(line)
-
-
-def shown(value: Any) -> str:
-    """A value as it may stand in a study, on one line."""
-    if value is UNSET:
-        return "(none)"
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def _sides(pair: tuple[Any, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.text import Text
 
+from ledger.claims import Judged, Verdict
 from pipeline import estimate, forecast, limits, memory
 from pipeline.forecast import Forecast
 from pipeline.job import Job
@@ -114,14 +115,22 @@ def _hours(hours: tuple[float, float]) -> str:
     return low if low == high else f"{low}-{high}"
 
 
-def check(made: Plan, as_json: bool) -> None:
-    """That a study holds together, and in what its arms differ."""
+def check(made: Plan, judged: Sequence[Judged], as_json: bool, all_claims: bool) -> None:
+    """That a study holds together, in what its arms differ, and what became of its claims."""
     differing = estimate.differing(made.study)
     result = {
         "study": made.study.name, "file": str(made.study.path), "site": made.site.site,
         "jobs": len(made.jobs), "tasks": sum(job.tasks for job in made.jobs),
         "arms": list(made.study.arms), "arms_differ_in": differing,
-        "claims": len(made.study.document.claims),
+        "claims": [
+            {
+                "id": one.claim.id, "says": one.claim.says, "line": one.claim.line or None,
+                "claimed": one.claimed, "computed": one.computed, "verdict": one.verdict,
+                "expression": one.claim.computed.text if one.claim.computed else None,
+                "acknowledged": one.claim.acknowledged or None, "note": one.note,
+            }
+            for one in judged
+        ],
     }  # fmt: skip
     if as_json:
         print_json(result)
@@ -131,8 +140,41 @@ def check(made: Plan, as_json: bool) -> None:
     click.echo(f"{result['jobs']} jobs, {result['tasks']} tasks, arms: {arms}.")
     if len(made.study.arms) > 1:
         click.echo(f"The arms differ in: {', '.join(differing) or 'nothing'}.")
-    if made.study.document.claims:
-        click.echo(f"{result['claims']} claims are recorded; this version does not compute them.")
+    if judged:
+        _claims(made.study.document.document, judged, all_claims)
+
+
+def _claims(document: str, judged: Sequence[Judged], everything: bool) -> None:
+    """The claims in a table: all, or those that contradict or whose note is out of date."""
+    odd = [one for one in judged if one.verdict is Verdict.CONTRADICTS or one.claim.acknowledged]
+    if shown := judged if everything else odd:
+        table = table_of("line", "claim", "the plan says", "claimed", "computed", "verdict", "note")
+        for one in shown:
+            table.add_row(
+                str(one.claim.line or ""), one.claim.id, one.claim.says, one.claimed, one.computed,
+                Text(one.verdict, style="red" if one.stands else ""), one.note,
+            )  # fmt: skip
+        click.echo()
+        console().print(table)
+        click.echo()
+    counts = {verdict: sum(one.verdict is verdict for one in judged) for verdict in Verdict}
+    told = ", ".join(f"{count} {_COUNTED[verdict]}" for verdict, count in counts.items() if count)
+    standing = sum(one.stands for one in judged)
+    of = f" of {document}" if document else ""
+    click.echo(f"{len(judged)} claims{of}: {told}.")
+    if standing:
+        click.echo(
+            f"Contradictions that nobody acknowledged: {standing}. Correct the study, or say under "
+            "`acknowledged` why it stands."
+        )
+    elif not everything:
+        click.echo("All of them: pipeline check --claims")
+
+
+_COUNTED = {
+    Verdict.HOLDS: "hold", Verdict.ROUNDS: "hold when rounded", Verdict.CONTRADICTS: "contradict",
+    Verdict.OPEN: "cannot be computed",
+}  # fmt: skip
 
 
 def diffs(found: Sequence[tuple[str, str, str]]) -> None:

@@ -150,6 +150,17 @@ def test_the_demo_carries_its_caution(study: Path) -> None:
     assert any(caution in note for note in comparison(study)["notes"])
 
 
+def test_what_was_decided_is_one_link_away_where_it_was_written(study: Path) -> None:
+    assert main(["--config", str(study)]) == 0
+    assert "decisions" not in (study.parent / "results/comparison.md").read_text()
+    config = yaml.safe_load(study.read_text())
+    config["report"] = {**config.get("report", {}), "decisions": "decisions.md"}
+    study.write_text(yaml.safe_dump(config))
+    assert main(["--config", str(study)]) == 0
+    assert "(decisions.md)" in (study.parent / "results/comparison.md").read_text()
+    assert '<a href="decisions.md">' in (study.parent / "results/report.html").read_text()
+
+
 def test_different_held_out_texts_are_noted(study: Path) -> None:
     path = study.parent / "results/gemma3-1b-patok/metrics.json"
     path.write_text(path.read_text().replace("0" * 64, "1" * 64))

@@ -130,7 +130,7 @@ SETUPS = st.builds(
     precision=st.sampled_from(["mixed", "fp32"]),
     loss=st.sampled_from(["plain", "chunked", "megatron"]), checkpointing=st.booleans(),
     compiled=st.booleans(), trainable=st.sampled_from([None, 0, 1000]),
-    device=st.sampled_from(["gpu", "cpu"]),
+    device=st.sampled_from(["gpu", "cpu"]), target=st.sampled_from([0, 1, 100]),
 )  # fmt: skip
 
 
@@ -195,3 +195,59 @@ def test_gradients_of_fsdp_stay_whole_only_where_they_wait_for_the_last_micro_ba
     )
     assert each == once
     assert last - once == 4 * GEMMA.parameters
+
+
+@pytest.mark.parametrize("casting", [False, True], ids=["fp32", "mixed"])
+@pytest.mark.parametrize("gated", [False, True], ids=["t5", "t5-v1.1"])
+def test_an_encoder_and_its_decoder_against_torch(gated: bool, casting: bool) -> None:
+    """What layers keep, as autograd's hooks see it: between both ends, since a CPU has no fused
+    kernel that takes a bias, and dropout is off."""
+    have = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+    require("torch", have, "torch and transformers are not installed: pip install -e '.[hf]'")
+    four, eight = kept_by_t5(gated, casting, 4), kept_by_t5(gated, casting, 8)
+    setup = Setup(t5(gated, 8), length=256, micro=2, target=64)
+    setup = with_(setup, precision="mixed" if casting else "fp32")
+    more, less = (memory.activations(with_(setup, shape=t5(gated, n))) for n in (8, 4))
+    assert more.low - less.low <= eight - four <= more.high - less.high
+
+
+def t5(gated: bool, layers: int) -> Shape:
+    sizes = {"vocab_size": 1000, "hidden_size": 128, "heads": 4, "head_dim": 32}
+    of = {"architecture": "t5-v1.1" if gated else "t5", "intermediate_size": 256, "tied": True}
+    found = shape_of({"model": {**sizes, **of, "layers": layers}})
+    assert found
+    return found
+
+
+def kept_by_t5(gated: bool, casting: bool, layers: int) -> int:
+    """Bytes that a forward pass saves, weights apart."""
+    import torch
+    import transformers
+    from torch.autograd.graph import saved_tensors_hooks
+
+    of = t5(gated, layers)
+    config = transformers.T5Config(
+        vocab_size=of.vocab, d_model=of.hidden, d_kv=of.head_dim, d_ff=of.intermediate,
+        num_layers=layers, num_decoder_layers=layers, num_heads=of.heads, dropout_rate=0.0,
+        feed_forward_proj="gated-gelu" if gated else "relu", use_cache=False, pad_token_id=0,
+        decoder_start_token_id=0, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = transformers.T5ForConditionalGeneration(config).train()
+    assert sum(p.numel() for p in model.parameters()) == of.parameters
+    found = {p.untyped_storage().data_ptr(): 0 for p in model.parameters()}
+    alive = []  # a freed storage's address would be given to the next one
+
+    def see(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        found.setdefault(storage.data_ptr(), storage.nbytes())
+        alive.append(tensor)
+        return tensor
+
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=casting),
+        saved_tensors_hooks(see, lambda tensor: tensor),
+    ):
+        given = model.get_encoder()(torch.ones(2, 256, dtype=torch.long)).last_hidden_state
+        ids = torch.ones(2, 64, dtype=torch.long)
+        alive.append(model.get_decoder()(ids, encoder_hidden_states=given))
+    return sum(found.values())

@@ -55,6 +55,8 @@ def test_report_hands_over_every_arm_with_its_results(ran: list[list[str]], tmp_
         in told["arms"]["patok"]["outputs"]
     )
     assert told["report"]["question"].startswith("Can tokenisation")
+    assert told["report"]["decisions"] == "decisions.md"
+    assert "decay to the minimum" in (tmp_path / "elsewhere/decisions.md").read_text()
     assert told["job"]["profiles"] == ["demo"] and len(told["expectations"]) == 6
 
 

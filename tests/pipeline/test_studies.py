@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import plan, revisions, site, study, yamlio
+from pipeline import claims, plan, revisions, site, study, yamlio
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -69,9 +69,8 @@ def test_the_demo_fits_a_small_machine(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_its_claims_and_decisions_in_full(name):
-    claims = RAW[name].get("claims", [])
-    assert all({"id", "says"} <= set(c) <= {"id", "says", "line", "expression"} for c in claims)
-    assert len({c["id"] for c in claims}) == len(claims)
+    judged = claims.judge(study.load(ROOT / f"studies/{name}.yaml"), ROOT)
+    assert all(one.claim.line for one in judged)
     assert all({"what", "why"} <= set(d) for d in RAW[name]["decisions"])
     arms = {None, *RAW[name].get("arms", {})}
     assert all(e.get("arm") in arms and e["metric"] for e in RAW[name]["expectations"])

@@ -27,17 +27,17 @@ class Watched:
         self.read: list[int] = []
         self.done = threading.Condition()
 
-    def batch(self, first: int, count: int, length: int) -> npt.NDArray[np.int64]:
-        rows = self.stream.batch(first, count, length)
+    def batch(self, position: int, count: int, length: int) -> npt.NDArray[np.int64]:
+        rows = self.stream.batch(position, count, length)
         with self.done:
-            self.read.append(first)
+            self.read.append(position)
             self.done.notify_all()
         return rows
 
-    def has_read(self, first: int) -> bool:
+    def has_read(self, position: int) -> bool:
         """Wait until a batch has been read by itself; False if it does not come."""
         with self.done:
-            return self.done.wait_for(lambda: first in self.read, timeout=60)
+            return self.done.wait_for(lambda: position in self.read, timeout=60)
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_the_next_step_is_read_before_it_is_asked_for(fed: Any) -> None:
     with fed(watched) as feeder:
         for step in range(1, 20):
             feeder.take(step)
-            assert watched.has_read(4 * step)  # the first sample of the next one
-            assert watched.read == [4 * done for done in range(step + 1)]
+            assert watched.has_read(64 * step)  # the first of the next one's 4 samples of 16
+            assert watched.read == [64 * done for done in range(step + 1)]
         feeder.take(20)
     assert len(watched.read) == 20  # the last step of the run has none after it
 
@@ -75,10 +75,10 @@ def test_processes_share_a_step_in_order(fed: Any) -> None:
 
 def test_what_fails_while_reading_ahead_is_told_where_it_is_needed(fed: Any) -> None:
     class Broken(Watched):
-        def batch(self, first: int, count: int, length: int) -> npt.NDArray[np.int64]:
-            if first == 8:
+        def batch(self, position: int, count: int, length: int) -> npt.NDArray[np.int64]:
+            if position == 128:
                 raise OSError("the disk is gone")
-            return super().batch(first, count, length)
+            return super().batch(position, count, length)
 
     with fed(Broken(fed.stream)) as feeder:
         feeder.take(1)

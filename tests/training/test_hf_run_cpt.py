@@ -19,8 +19,8 @@ from training.hf import run_cpt
 from training.hf.run import Run
 
 Rows = Callable[[Path, str], dict[int, float]]
-NAMES = ("loss", "learning_rate", "consumed_samples", "grad_norm", "tokens_per_second",
-         "data_wait", "memory_bytes", "mfu")  # fmt: skip
+NAMES = ("loss", "learning_rate", "consumed_samples", "consumed_tokens", "grad_norm",
+         "tokens_per_second", "data_wait", "memory_bytes", "mfu")  # fmt: skip
 ROW = {"step", "time", *(f"train/{name}" for name in NAMES)}
 
 
@@ -64,6 +64,7 @@ def test_a_run_to_its_end(
     assert list(rows(run, "val/loss")) == [10, 20]
     assert rows(run, "train/learning_rate")[2] == 0.05
     assert rows(run, "train/consumed_samples")[20] == 80
+    assert rows(run, "train/consumed_tokens")[20] == 80 * 16
     assert all(norm > 0 for norm in rows(run, "train/grad_norm").values())
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert [set(row) for row in map(json.loads, lines) if "train/loss" in row] == [ROW] * 20

@@ -125,7 +125,7 @@ def test_reading_anywhere_agrees_with_reading_all(
     everything = made.read(0, 3 * made.total)
     for position in (0, 1, 17, made.total - 1, made.total, 2 * made.total - 5):
         assert np.array_equal(made.read(position, 50), everything[position : position + 50])
-    batch = made.batch(5, 3, 17)
+    batch = made.batch(5 * 16, 3, 17)
     assert batch.shape == (3, 17)
     assert np.array_equal(batch[1], everything[6 * 16 : 6 * 16 + 17])
 

@@ -121,8 +121,8 @@ def setup(settings: FitSettings, task: Task, stop: Stop) -> Fit | None:
     found = fit_files.newest(options.checkpoint_dir, identity, total)
     progress.report(0, "building the model")
     status.facts |= task.build(place)
-    if options.activation_checkpointing:  # here and nowhere else
-        task.model.gradient_checkpointing_enable({"use_reentrant": False})
+    if options.activation_checkpointing:
+        recompute(task.model)
     fuse = settings.optimizer_name != "adamw_torch"
     run = Fit(
         settings, task, place, identity, total, settings.schedule(total),
@@ -141,6 +141,13 @@ def setup(settings: FitSettings, task: Task, stop: Stop) -> Fit | None:
     if found:
         resume(run, *found)
     return run
+
+
+def recompute(model: Any) -> None:
+    """Have a model of transformers compute activations a second time instead of keeping them; this
+    is the one place that does."""
+    newer = getattr(model, "activation_checkpointing_enable", None)  # the name since 5.2x
+    (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def resume(run: Fit, path: Path, at: Position) -> None:

@@ -28,7 +28,7 @@ def recompute_layers(model: Any) -> None:
 
 
 def compile_layers(model: Any) -> None:
-    """Compile each layer by itself, for the one shape that all micro-batches have.
+    """Compile each layer by itself, for the one shape that all micro-batches of a stage have.
 
     Layers share what is compiled, once for each form of mask: two or three graphs, however many
     layers. It goes before recompute_layers, around whose result dynamo would compile nothing and
@@ -38,6 +38,12 @@ def compile_layers(model: Any) -> None:
     dynamo.optimize_ddp = False  # cuts graphs at DDP's buckets, which a layer is smaller than
     for layer in layers(model):
         layer.forward = torch.compile(layer.forward, dynamic=False)
+
+
+def forget_shapes() -> None:
+    """Let go of what is compiled, which is for shapes that do not come again: torch compiles a
+    function for eight of them at most."""
+    torch._dynamo.reset()  # type: ignore[no-untyped-call]
 
 
 def as_written(compiled: bool) -> AbstractContextManager[Any]:

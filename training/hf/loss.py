@@ -104,6 +104,18 @@ def _piece(
     return loss, logits.mul_(counts).to(weight.dtype)
 
 
+def count_right(
+    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """How many targets have the highest logit; one to IGNORE never has. Logits are made a chunk at
+    a time, in the run's own precision."""
+    right = torch.zeros((), device=hidden.device)
+    rows = max(LOGITS_AT_A_TIME // len(head), 1)
+    for h, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
+        right += (functional.linear(h, head).argmax(1) == wanted).sum()
+    return right
+
+
 def liger(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """liger-kernel's fused linear cross entropy (Triton)."""
     from liger_kernel.transformers.fused_linear_cross_entropy import (

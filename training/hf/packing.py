@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.hf.loss import IGNORE, Loss
+from training.hf.loss import IGNORE, Loss, count_right
 from training.settings import Data
 
 
@@ -81,11 +81,14 @@ class Trainee(nn.Module):
         self.loss = loss
         self.boundaries = boundaries
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Sum of the losses, in nats, of predicting tokens[:, 1:] from what precedes them."""
+    def forward(self, tokens: torch.Tensor, score: bool = False) -> torch.Tensor:
+        """Sum of the losses, in nats, of predicting tokens[:, 1:] from what precedes them; to
+        `score` is to give [that sum, how many of them have the highest logit]."""
         inputs = tokens[:, :-1]
         where = self.boundaries.arguments(self.model, inputs)
         found = self.model.base_model(input_ids=inputs, use_cache=False, **where)
         hidden = found.last_hidden_state.flatten(0, 1)
         head = self.model.get_output_embeddings().weight
-        return self.loss(hidden, head, self.boundaries.targets(tokens).flatten())
+        targets = self.boundaries.targets(tokens).flatten()
+        loss = self.loss(hidden, head, targets)
+        return torch.stack([loss, count_right(hidden, head, targets)]) if score else loss

@@ -37,12 +37,11 @@ def open_status(settings: Settings, world: World, how: dict[str, Any]) -> Status
         "step": 0,
         "max_steps": train.max_steps,
         "consumed_samples": 0,
+        "consumed_tokens": 0,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "processes": world.size,
         **how,
         "activation_checkpointing": train.activation_checkpointing,
-        "accumulation": settings.batch.accumulation,
-        "tokens_per_step": settings.tokens_per_step,
         "config": str(settings.config_path),
         "torch": torch.__version__,
     }
@@ -63,12 +62,13 @@ def finished(settings: Settings, identity: dict[str, Any], status: Status) -> bo
     del manifest["files"]
     at = Position(**manifest)
     refuse_other_run(at, identity, train.max_steps)
-    best = Best(train.early_stopping or WATCH_ONLY, at.best, at.best_step, at.bad)
+    best = Best(train.early_stopping or WATCH_ONLY, at.best, at.best_step, at.bad, at.scope)
     if at.step < train.max_steps and not best.exhausted:
         return False
     print(f"{final} is complete at step {at.step}; nothing to do")
     if '"done"' not in (status.path.read_text() if status.path.exists() else ""):
-        status.write("done", step=at.step, consumed_samples=at.consumed_samples)
+        samples, tokens = settings.consumed(at.step)
+        status.write("done", step=at.step, consumed_samples=samples, consumed_tokens=tokens)
     return True
 
 

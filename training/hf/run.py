@@ -10,13 +10,20 @@ import torch
 
 from training.artifacts import tokenizer_files
 from training.contract import Progress
+from training.curriculum import Stage
 from training.data import Corpus, open_corpus
 from training.health import check_node
 from training.hf import checkpoint, record
 from training.hf.device import LossScale, pick_precision
 from training.hf.feeder import Feeder
 from training.hf.guards import Stop
-from training.hf.layers import compile_layers, layers, recompute_layers, resolve_compile
+from training.hf.layers import (
+    compile_layers,
+    forget_shapes,
+    layers,
+    recompute_layers,
+    resolve_compile,
+)
 from training.hf.loss import LOSSES, resolve_loss
 from training.hf.model import build_model, build_optimizer, flops_per_token
 from training.hf.packing import Boundaries, Trainee
@@ -55,13 +62,16 @@ class Run:
     compiled: bool
     sinks: list[Sink] = field(default_factory=list)
     step: int = 0
+    stage: int = -1  # the number of the stage whose values the optimizer has
     halt: str = ""
     resumed: list[dict[str, float]] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)  # losses reported since the last validation
 
     @property
-    def consumed(self) -> int:
-        """Training samples seen so far."""
-        return self.step * self.settings.batch.global_size
+    def consumed(self) -> dict[str, int]:
+        """Training samples and tokens seen so far."""
+        samples, tokens = self.settings.consumed(self.step)
+        return {"consumed_samples": samples, "consumed_tokens": tokens}
 
     def log(self, values: dict[str, float]) -> None:
         """The same row to every sink; only the first process has any."""
@@ -77,8 +87,10 @@ class Run:
     def position(self) -> Position:
         """Where the run stands, for a manifest."""
         return Position(
-            self.step, self.consumed, self.settings.train.max_steps, self.identity,
-            self.best.value, self.best.step, self.best.bad, self.scale.factor, self.scale.good,
+            step=self.step, max_steps=self.settings.train.max_steps, identity=self.identity,
+            best=self.best.value, best_step=self.best.step, bad=self.best.bad,
+            scope=self.best.scope, scale=self.scale.factor, scale_good=self.scale.good,
+            stage=self.settings.stage(self.step).number, **self.consumed,
         )  # fmt: skip
 
 
@@ -146,8 +158,9 @@ def build(settings: Settings, world: World, status: Status) -> Any:
 
 
 def choose_loss(settings: Settings, device: torch.device) -> str:
-    """The kind of loss for one micro-batch."""
-    tokens = settings.batch.micro * settings.model.seq_length
+    """The kind of loss for the largest micro-batch."""
+    tokens = max(stage.micro * stage.seq_len for stage in settings.stages)
+    tokens = max(tokens, settings.train.validation.batch * settings.model.seq_length)
     return resolve_loss(settings.train.loss, tokens, settings.model.vocab_size, device)
 
 
@@ -173,11 +186,36 @@ def newest(settings: Settings, identity: dict[str, Any]) -> tuple[Path, Position
     return found
 
 
+def enter(run: Run, stage: Stage) -> None:
+    """Give the optimizer a stage's values; its moments stay as they are."""
+    run.stage = stage.number
+    decayed, *plain = run.optimizer.param_groups
+    decayed["weight_decay"] = stage.weight_decay
+    for group in (decayed, *plain):
+        group["betas"], group["eps"] = stage.betas, stage.eps
+    run.pace.flops = flops_per_token(run.model, stage.seq_len)
+    accumulation = stage.batch_size // (stage.micro * run.world.size)
+    tokens = stage.batch_size * stage.seq_len
+    run.status.facts |= {"accumulation": accumulation, "tokens_per_step": tokens}
+    if not run.settings.staged:
+        return
+    if run.compiled:
+        forget_shapes()
+    run.status.facts["stage"] = stage.number
+    if run.world.first:
+        print(
+            f"stage {stage.number} of {len(run.settings.stages)} from update {stage.first}: "
+            f"{stage.batch_size} samples of {stage.seq_len} tokens, lr x {stage.lr_scale:g}",
+            flush=True,
+        )
+
+
 def resume(run: Run, path: Path, at: Position) -> None:
     """Go back to a checkpoint: tensors, step, best value, patience and loss scale."""
     checkpoint.load_checkpoint(path, run.model, run.optimizer)
     run.step = at.step
     run.best.value, run.best.step, run.best.bad = at.best, at.best_step, at.bad
+    run.best.scope = at.scope
     run.scale.factor, run.scale.good = at.scale, at.scale_good
     if run.world.first:
         print(f"resumed from {path}", flush=True)

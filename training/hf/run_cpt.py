@@ -3,9 +3,9 @@
     python training/hf/run_cpt.py --config jobs/configs/run_cpt_baseline.yaml
     torchrun --nproc-per-node 8 training/hf/run_cpt.py --config ...
 
-Update s learns samples (s-1) x global ... s x global - 1 at the rate lr(s), whatever the number of
-processes, so that a checkpoint needs no data cursor: a run that was killed goes on exactly where it
-stood, to the bit on a CPU.
+Which samples update s learns, of which length, how many and at which rate follows from s alone,
+whatever the number of processes, so that a checkpoint needs no data cursor: a run that was killed
+goes on exactly where it stood, to the bit on a CPU.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from training.contract import Exit, ProgramError, mark_checkpoint, run_program
 from training.hf import checkpoint, record
 from training.hf.device import autocast
 from training.hf.guards import Stop, catch_signals, refuse_unfit, tell_out_of_memory
-from training.hf.layers import as_written
+from training.hf.heldout import measure
 from training.hf.packing import count_targets
 from training.hf.parallel import World, adding_up, clip_gradients, join
-from training.hf.run import Run, setup
+from training.hf.run import Run, enter, setup
 from training.metrics import JsonlSink, Sink, open_tensorboard, open_wandb
 from training.settings import Settings
 
@@ -50,7 +50,7 @@ def train(settings: Settings, world: World, stop: Stop) -> Exit:
         return Exit.OK
     try:
         run.sinks = open_sinks(run) if world.first else []
-        run.status.write("running", step=run.step, consumed_samples=run.consumed)
+        run.status.write("running", step=run.step, **run.consumed)
         with tell_out_of_memory(settings):
             return fit(run)
     except ProgramError as error:
@@ -68,6 +68,11 @@ def open_sinks(run: Run) -> list[Sink]:
     root = run.settings.train.checkpoint_dir
     rows = JsonlSink(root / "metrics.jsonl")
     run.resumed = rows.trim(run.step)
+    for row in run.resumed:
+        if "val/loss" in row:
+            run.recent.clear()
+        elif "train/loss" in row:
+            run.recent.append(row["train/loss"])
     wandb = open_wandb(run.settings.wandb, root, {**run.identity, **run.status.facts})
     board = open_tensorboard(root, run.step) if run.settings.train.tensorboard else None
     return [rows, *(sink for sink in (wandb, board) if sink)]
@@ -84,7 +89,7 @@ def fit(run: Run) -> Exit:
         run.agree()
         if due(run, train.log_every):
             report(run, loss, norm)
-        if due(run, train.validate_every) and not run.halt:
+        if run.settings.validates(run.step) and not run.halt:
             validate(run)
         if due(run, train.checkpoint_every) or run.halt or run.best.exhausted:
             save(run)
@@ -104,21 +109,24 @@ def due(run: Run, every: int) -> bool:
 def validation_missing(run: Run) -> bool:
     """Whether a signal came between the resumed step's checkpoint and its validation."""
     rows = [row for row in run.resumed if row["step"] == run.step and "val/loss" in row]
-    return due(run, run.settings.train.validate_every) and not rows
+    return run.settings.validates(run.step) and not rows
 
 
 def learn(run: Run) -> tuple[float, float]:
     """One update. Returns the mean loss in nats a token and the gradient norm before clipping."""
     settings, world, step = run.settings, run.world, run.step + 1
+    stage = settings.stage(step)
+    if stage.number != run.stage:
+        enter(run, stage)
     for group in run.optimizer.param_groups:
-        group["lr"] = settings.schedule(step)
+        group["lr"] = settings.rate(step)
     # Dropout, where a model has any, follows from the step: no random state needs to be saved.
     torch.manual_seed(((settings.seed << 32) + (step << 12) + world.rank) % 2**63)
     tokens = run.feeder.take(step)
     (count,) = world.sum(count_targets(tokens, settings.data, settings.eod))
     factor = run.scale.factor * world.size / max(count, 1)  # gradients are averaged over processes
     total = torch.zeros((), device=world.device)
-    parts = torch.split(tokens, settings.batch.micro)
+    parts = torch.split(tokens, stage.micro)
     for number, part in enumerate(parts, 1):
         together = run.sync == "each" or number == len(parts)
         with adding_up(run.trainee, together), autocast(run.precision, world.device):
@@ -127,12 +135,12 @@ def learn(run: Run) -> tuple[float, float]:
         total += loss.detach()
     loss_value = world.sum(float(total))[0] / max(count, 1)
     run.step = step
-    return loss_value, update(run, loss_value)
+    return loss_value, update(run, loss_value, stage.clip)
 
 
-def update(run: Run, loss: float) -> float:
+def update(run: Run, loss: float, clip: float) -> float:
     """Clip, refuse what has diverged, step. Returns the gradient norm before clipping."""
-    optimizer, scale, clip = run.optimizer, run.scale.factor, run.settings.optimizer.clip
+    optimizer, scale = run.optimizer, run.scale.factor
     parameters = [p for p in run.model.parameters() if p.grad is not None]
     if scale != 1:
         for parameter in parameters:
@@ -157,24 +165,31 @@ def update(run: Run, loss: float) -> float:
 
 def report(run: Run, loss: float, norm: float) -> None:
     """One row of metrics, one line for whoever watches."""
-    last, rate = run.settings.train.max_steps, run.settings.schedule(run.step)
+    last, rate = run.settings.train.max_steps, run.settings.rate(run.step)
     pace = run.pace.measure(run.step, run.feeder.waited)
     if not run.world.first:
         return
-    run.log(
-        {
-            "train/loss": loss,
-            "train/learning_rate": rate,
-            "train/consumed_samples": run.consumed,
-            "train/grad_norm": norm,
-            **pace.row,
+    run.recent.append(loss)
+    row: dict[str, float] = {
+        "train/loss": loss,
+        "train/learning_rate": rate,
+        **{f"train/{name}": count for name, count in run.consumed.items()},
+        "train/grad_norm": norm,
+        **pace.row,
+    }
+    if run.settings.staged:
+        stage = run.settings.stage(run.step)
+        row |= {
+            "train/stage": stage.number,
+            "train/seq_len": stage.seq_len,
+            "train/batch_size": stage.batch_size,
         }
-    )
+    run.log(row)
     run.status.write(
         "running",
         sync=False,
         step=run.step,
-        consumed_samples=run.consumed,
+        **run.consumed,
         loss=loss,
         tokens_per_second=pace.tokens_per_second,
         remaining_s=pace.remaining_s,
@@ -188,43 +203,30 @@ def report(run: Run, loss: float, norm: float) -> None:
 
 
 def validate(run: Run) -> None:
-    """Mean loss over the first validate_batches global batches of held-out text, fewer if short.
+    """Look at held-out text, with the length of the stage just trained and that of the probe.
 
     A signal ends it without a row: the checkpoint matters more, and the next attempt validates.
     """
-    settings, world = run.settings, run.world
-    length, micro = settings.model.seq_length + 1, settings.batch.micro
-    stream = run.corpus.validation
-    most = settings.train.validate_batches * settings.batch.global_size
-    samples = min((stream.total - 1) // (length - 1), most)
-    total, count, device = 0.0, 0, world.device
-    run.trainee.eval()
-    as_is = as_written(run.compiled)
-    with torch.no_grad(), autocast(run.precision, device), run.pace.pause(), as_is:
-        for first in range(0, samples, micro * world.size):
-            run.agree()
-            if run.halt:
-                break
-            mine = first + world.rank * micro
-            rows = min(micro, samples - mine)
-            # A process with none left computes one for nothing: shares of weights need them all.
-            tokens = torch.from_numpy(stream.batch(min(mine, samples - 1), max(rows, 1), length))
-            loss = float(run.trainee(tokens.to(device)))
-            if rows > 0:
-                total += loss
-                count += count_targets(tokens, settings.data, settings.eod)
-    run.trainee.train()
-    if run.halt:
+    stage, probe = run.settings.validated(run.step), run.settings.train.validation.probe
+    found = measure(run, stage.seq_len)
+    fixed = measure(run, probe) if found and probe else None
+    if found is None or run.halt:
         return
-    total, seen = world.sum(total, count)
-    loss = total / max(seen, 1)
-    values = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
+    values = found.row("val") | (fixed.row("probe") if fixed else {})
+    if run.recent:  # how much better the model knows what it has seen
+        gap = found.loss - sum(run.recent) / len(run.recent)
+        values["val/gap"] = math.exp(min(gap, 700.0))
+        run.recent.clear()
     run.log(values)
-    if run.best.update(run.step, values[run.best.rule.metric]) and settings.train.keep_best:
+    best = run.best
+    scope = {"stage": stage.number, "length": stage.seq_len}.get(best.rule.scope, 0)
+    better = best.update(run.step, values[best.rule.metric], scope)
+    if better and run.settings.train.keep_best:
         record.write_model(run, "best")
-    run.status.facts |= {"val_loss": loss, "best": run.best.value, "best_step": run.best.step}
-    if world.first:
-        print(f"step {run.step}  validation loss {loss:.4f} ({samples} samples)", flush=True)
+    run.status.facts |= {"val_loss": found.loss, "best": best.value, "best_step": best.step}
+    if run.world.first:
+        told = f"validation loss {found.loss:.4f} ({found.samples} samples of {found.length})"
+        print(f"step {run.step}  {told}", flush=True)
 
 
 def save(run: Run) -> None:
@@ -239,7 +241,7 @@ def save(run: Run) -> None:
     if run.world.first:
         mark_checkpoint(run.step)
         checkpoint.prune_checkpoints(train.checkpoint_dir, train.keep_checkpoints)
-    run.status.write("running", step=run.step, consumed_samples=run.consumed, checkpoint=path.name)
+    run.status.write("running", step=run.step, **run.consumed, checkpoint=path.name)
 
 
 def finish(run: Run) -> Exit:
@@ -252,7 +254,7 @@ def finish(run: Run) -> Exit:
     if run.step < train.max_steps:
         patience, metric = run.best.rule.patience, run.best.rule.metric
         why["reason"] = f"stopped early: {patience} validations without a better {metric}"
-    run.status.write("done", step=run.step, consumed_samples=run.consumed, **why)
+    run.status.write("done", step=run.step, **run.consumed, **why)
     if run.world.first:
         run.progress.report(train.max_steps, why.get("reason", "done"))
     return Exit.OK

@@ -14,7 +14,8 @@ PARAMETERS = 999_885_952
 CHECKPOINT_BYTES = 14 * PARAMETERS  # bf16 weights; weights and both moments of Adam in fp32
 
 
-HF_ONLY = ("loss", "parallel", "activation_checkpointing", "compile", "early_stopping")
+HF_ONLY = ("loss", "parallel", "activation_checkpointing", "compile", "early_stopping",
+           "validation")  # fmt: skip
 
 
 def check_supported(settings: Settings) -> None:
@@ -25,6 +26,10 @@ def check_supported(settings: Settings) -> None:
         for field in fields(train)
         if field.name in HF_ONLY and getattr(train, field.name) != field.default
     ]
+    if settings.data.validation:
+        facts.append("train.validation.data_path is for the hf back end")
+    if settings.staged:
+        facts.append("curriculum_stages are for the hf back end: NeMo has one length and one batch")
     if settings.model.init != "weights":
         facts.append("model.init is random, and NeMo starts from weights only (train.backend hf)")
     if settings.model.vocab_size != VOCABULARY:
