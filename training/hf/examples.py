@@ -98,7 +98,7 @@ def fill(template: str, row: Mapping[str, Any], where: str) -> str:
 @dataclass(frozen=True)
 class Encoded:
     """One example: ids that go in, and labels (IGNORED where nothing is to be learned); for a
-    causal model both are of one length. `reference` is the response's text."""
+    causal model both are of one length. `reference` is the response's text without added tokens."""
 
     ids: list[int]
     labels: list[int]
@@ -120,11 +120,18 @@ def encode(
     return made
 
 
+def without_added(text: str, tokenizer: Any) -> str:
+    """A reference as generated text is decoded: without the tokens that were added."""
+    for token in tokenizer.get_added_vocab():
+        text = text.replace(token, "")
+    return text.strip()
+
+
 def seq2seq(prompt: str, response: str, examples: Examples, tokenizer: Any) -> Encoded:
     """Input and target, each with the tokenizer's end; both cut on the right, the end kept."""
     ids = tokenizer(prompt, truncation=True, max_length=examples.max_input)["input_ids"]
     labels = tokenizer(response, truncation=True, max_length=examples.max_target)["input_ids"]
-    return Encoded(ids, labels, ids, response)
+    return Encoded(ids, labels, ids, without_added(response, tokenizer))
 
 
 def causal(prompt: str, response: str, examples: Examples, tokenizer: Any) -> Encoded:
@@ -138,4 +145,5 @@ def causal(prompt: str, response: str, examples: Examples, tokenizer: Any) -> En
     tail = [*tail, tokenizer.eos_token_id][: examples.max_length]
     room = examples.max_length - len(tail)
     head = head[len(head) - room :] if len(head) > room else head
-    return Encoded([*head, *tail], [*[IGNORED] * len(head), *tail], head, response)
+    labels = [*[IGNORED] * len(head), *tail]
+    return Encoded([*head, *tail], labels, head, without_added(response, tokenizer))
