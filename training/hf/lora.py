@@ -24,6 +24,7 @@ from training.contract import Exit, load_config, run_program
 from training.fit_settings import FitSettings, add_flags, override, read_fit
 from training.hf import adapters, fitting
 from training.hf.adapters import SEQ2SEQ, Lora, read_lora
+from training.hf.device import LOWER
 from training.hf.examples import Encoded, Examples, encode, read_examples
 from training.hf.fresh_base import read_base, write_base
 from training.hf.generate_text import Decoding, generate, read_decoding
@@ -87,7 +88,9 @@ class LoraTask:
 
     def build(self, place: Place) -> dict[str, Any]:
         torch.manual_seed(self.seed)  # the adapter's first matrices
-        model = adapters.load_base(self.base, self.lora.task)
+        held = LOWER.get(place.precision, torch.float32)
+        dtype = held if self.lora.frozen == "auto" else torch.float32
+        model = adapters.load_base(self.base, self.lora.task, dtype)
         facts = adapters.fit_vocabulary(model, len(self.tokenizer))
         self.vocab_size = facts["vocabulary"]
         matched = adapters.check_targets(model, self.lora.targets)
