@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Examples:
 
     `prompt` and `response` hold a row's fields in braces. In tokens: a causal example has at most
     `max_length` in all, a seq2seq one `max_input` and `max_target`. With `chat` a causal prompt is
-    a turn of the chat template.
+    a turn of the chat template. `group` is a row's field by which the loss is told apart.
     """
 
     train: Path
@@ -34,6 +34,7 @@ class Examples:
     max_target: int
     most_validation: int
     chat: bool = False
+    group: str = ""
 
     def identity(self) -> dict[str, Any]:
         """For a run that is resumed."""
@@ -62,6 +63,7 @@ def read_examples(config: Section, task: str) -> Examples:
         max_target=0 if causal else config.positive(p + "max_target_length"),
         most_validation=config.get(p + "max_validation", int, 0),
         chat=config.get(p + "chat", bool, False),
+        group=config.get(p + "group", str, ""),
     )
 
 
@@ -104,12 +106,14 @@ def fill(template: str, row: Mapping[str, Any], where: str) -> str:
 @dataclass(frozen=True)
 class Encoded:
     """One example: ids that go in, and labels (IGNORED where nothing is to be learned); for a
-    causal model both are of one length. `reference` is the response's text without added tokens."""
+    causal model both are of one length. `reference` is the response's text without added tokens,
+    `group` what the row has under data.group."""
 
     ids: list[int]
     labels: list[int]
     prompt: list[int]
     reference: str
+    group: str = ""
 
 
 def encode(
@@ -123,9 +127,12 @@ def encode(
         prompt, response = (fill(t, row, where) for t in (examples.prompt, examples.response))
         if task == CAUSAL:
             ended = row.get("finished") is not False
-            made.append(causal(prompt, response, examples, tokenizer, ended))
+            one = causal(prompt, response, examples, tokenizer, ended)
         else:
-            made.append(seq2seq(prompt, response, examples, tokenizer))
+            one = seq2seq(prompt, response, examples, tokenizer)
+        if examples.group:
+            one = replace(one, group=fill(f"{{{examples.group}}}", row, where))
+        made.append(one)
     return made
 
 
