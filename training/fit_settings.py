@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from training import foreign_names
 from training.config import PRECISIONS
 from training.contract import Section
 from training.schedule import SHAPES, Schedule
@@ -52,6 +54,8 @@ class FitTrain:
     precision: str
     tf32: bool
     activation_checkpointing: bool
+    pin_memory: bool
+    workers: int
     tensorboard: bool
     max_loss: float
     max_first_loss: float
@@ -82,10 +86,11 @@ class FitSettings:
         return math.ceil(self.train.epochs * self.steps_per_epoch(examples))
 
     def schedule(self, total: int) -> Schedule:
-        """The learning rate of each update; a warm-up ratio is one of all `total` updates."""
+        """The learning rate of each update; a warm-up ratio is one of all `total` updates, rounded
+        up as transformers' trainer does."""
         o = self.optimizer
         ratio = o.warmup_ratio
-        warmup = o.warmup_steps if ratio is None else round(ratio * total)
+        warmup = o.warmup_steps if ratio is None else math.ceil(Fraction(str(ratio)) * total)
         return Schedule(o.lr, o.min_lr, warmup, total, o.decay)
 
     def identity(self) -> dict[str, Any]:
@@ -122,6 +127,7 @@ def override(config: Section, args: argparse.Namespace) -> None:
 def read_fit(config: Section) -> FitSettings:
     """Settings from a configuration; problems stay in `config` for its raise_problems."""
     p = "parameters."
+    foreign_names.refuse(config)
     gpus = config.get("resources.gpus", int, 0) * config.positive("resources.nodes", 1)
     config.check(gpus <= 1, f"resources ask for {gpus} GPUs, and this training uses one")
     directory = config.get(p + "train.checkpoint_dir", str)
@@ -193,11 +199,19 @@ def _train(config: Section, directory: str) -> FitTrain:
         precision=config.choice(p + "precision", PRECISIONS, "auto"),
         tf32=config.get(p + "tf32", bool, False),
         activation_checkpointing=config.get(p + "activation_checkpointing", bool, False),
+        pin_memory=config.get(p + "pin_memory", bool, False),
+        workers=_workers(config, p + "workers"),
         tensorboard=config.get(p + "tensorboard", bool, False),
         max_loss=config.get(p + "max_loss", float, 0.0),
         max_first_loss=config.get(p + "max_first_loss", float, 0.0),
         early_stopping=_early_stopping(config) if config.has(p + "early_stopping") else None,
     )
+
+
+def _workers(config: Section, key: str) -> int:
+    workers = config.get(key, int, 0)
+    config.check(0 <= workers <= 64, f"{key} is {workers}, not between 0 and 64 threads")
+    return max(workers, 0)
 
 
 def _early_stopping(config: Section) -> EarlyStopping:

@@ -39,7 +39,9 @@ class Lora:
     """An adapter: scale alpha/r, on the modules whose last names are `targets`.
 
     `tokens` are added to the tokenizer; the rows of `trainable_tokens` learn, all others of the
-    table stay as they are. `most` bounds the trainable share of all parameters.
+    table stay as they are. `most` bounds the trainable share of all parameters. `frozen` is in
+    what the base model's weights are held: fp32, or auto, the 16 bits of a mixed precision, which
+    takes half of the memory; what learns stays in fp32.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Lora:
     tokens: tuple[str, ...]
     trainable_tokens: tuple[str, ...]
     most: float
+    frozen: str = "fp32"
 
 
 def read_lora(config: Section) -> Lora:
@@ -68,6 +71,7 @@ def read_lora(config: Section) -> Lora:
         tokens=words(config, p + "tokens"),
         trainable_tokens=words(config, p + "trainable_tokens"),
         most=config.get(p + "max_trainable_share", float, 0.1),
+        frozen=config.choice(p + "frozen", ("fp32", "auto"), "fp32"),
     )
     config.check(bool(lora.targets), f"{p}target_modules names none")
     config.check(0 <= lora.dropout < 1, f"{p}dropout is {lora.dropout}, not between 0 and 1")
@@ -88,8 +92,8 @@ def words(config: Section, key: str) -> tuple[str, ...]:
 # ---- the base model ---------------------------------------------------------------------------
 
 
-def load_base(base: str, task: str) -> Any:
-    """A pretrained model in fp32, its head as the weights have it; BadInput if it cannot be had."""
+def load_base(base: str, task: str, dtype: torch.dtype = torch.float32) -> Any:
+    """A pretrained model, its head as the weights have it; BadInput if it cannot be had."""
     import transformers
 
     kinds: Any = {
@@ -103,7 +107,7 @@ def load_base(base: str, task: str) -> Any:
     try:
         with quiet():
             model, report = kinds[task].from_pretrained(
-                base, dtype=torch.float32, output_loading_info=True
+                base, dtype=dtype, output_loading_info=True
             )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ class Examples:
     """Where rows lie, how they become text, and where text is cut.
 
     `prompt` and `response` hold a row's fields in braces. In tokens: a causal example has at most
-    `max_length` in all, a seq2seq one `max_input` and `max_target`.
+    `max_length` in all, a seq2seq one `max_input` and `max_target`. With `chat` a causal prompt is
+    a turn of the chat template. `group` is a row's field by which the loss is told apart.
     """
 
     train: Path
@@ -32,6 +33,8 @@ class Examples:
     max_input: int
     max_target: int
     most_validation: int
+    chat: bool = False
+    group: str = ""
 
     def identity(self) -> dict[str, Any]:
         """For a run that is resumed."""
@@ -40,6 +43,7 @@ class Examples:
             "data.prompt": self.prompt,
             "data.response": self.response,
             "data.max_length": self.max_length,
+            "data.chat": self.chat,
             "data.max_input_length": self.max_input,
             "data.max_target_length": self.max_target,
         }
@@ -58,19 +62,23 @@ def read_examples(config: Section, task: str) -> Examples:
         max_input=0 if causal else config.positive(p + "max_input_length"),
         max_target=0 if causal else config.positive(p + "max_target_length"),
         most_validation=config.get(p + "max_validation", int, 0),
+        chat=config.get(p + "chat", bool, False),
+        group=config.get(p + "group", str, ""),
     )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file; BadInput naming the line that is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines knows ends JSON does not
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{path} cannot be read", "Prepare the data first, or correct data.train"
         ) from error
     rows = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except ValueError:
@@ -98,12 +106,14 @@ def fill(template: str, row: Mapping[str, Any], where: str) -> str:
 @dataclass(frozen=True)
 class Encoded:
     """One example: ids that go in, and labels (IGNORED where nothing is to be learned); for a
-    causal model both are of one length. `reference` is the response's text without added tokens."""
+    causal model both are of one length. `reference` is the response's text without added tokens,
+    `group` what the row has under data.group."""
 
     ids: list[int]
     labels: list[int]
     prompt: list[int]
     reference: str
+    group: str = ""
 
 
 def encode(
@@ -115,9 +125,23 @@ def encode(
     for number, row in enumerate(rows[:most] if most else rows, 1):
         where = f"{path} line {number}"
         prompt, response = (fill(t, row, where) for t in (examples.prompt, examples.response))
-        one = causal if task == CAUSAL else seq2seq
-        made.append(one(prompt, response, examples, tokenizer))
+        if task == CAUSAL:
+            ended = row.get("finished") is not False
+            one = causal(prompt, response, examples, tokenizer, ended)
+        else:
+            one = seq2seq(prompt, response, examples, tokenizer)
+        if examples.group:
+            one = replace(one, group=fill(f"{{{examples.group}}}", row, where))
+        made.append(one)
     return made
+
+
+def as_turn(prompt: str, tokenizer: Any) -> str:
+    """A prompt as the user's turn in the tokenizer's chat template; BadInput where it has none."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise BadInput("data.chat is true, and the tokenizer has no chat template", "Set it false")
+    turn = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
 
 
 def without_added(text: str, tokenizer: Any) -> str:
@@ -134,16 +158,34 @@ def seq2seq(prompt: str, response: str, examples: Examples, tokenizer: Any) -> E
     return Encoded(ids, labels, ids, without_added(response, tokenizer))
 
 
-def causal(prompt: str, response: str, examples: Examples, tokenizer: Any) -> Encoded:
-    """Prompt and response in one; only the response and its end are to be learned.
+def causal(
+    prompt: str, response: str, examples: Examples, tokenizer: Any, ended: bool = True
+) -> Encoded:
+    """Prompt and response in one; only the response and its end are to be learned, the end not
+    where the response was cut short (`ended`).
 
+    The response gets the ids that it has behind the prompt in one text, where the prompt's stay
+    what they are alone: after those a model is asked to go on. Otherwise it gets those of its own.
     The prompt is cut on the left where both are too long: what stands next to the answer stays. A
     response that alone is too long is cut on the right.
     """
-    head = tokenizer(prompt)["input_ids"]
-    tail = tokenizer(response, add_special_tokens=False)["input_ids"]
-    tail = [*tail, tokenizer.eos_token_id][: examples.max_length]
+    end, special = tokenizer.eos_token_id, not examples.chat  # a chat template has its own
+    prompt = as_turn(prompt, tokenizer) if examples.chat else prompt
+    head, whole = (
+        open_ended(tokenizer(text, add_special_tokens=special)["input_ids"], end)
+        for text in (prompt, prompt + response)
+    )
+    if whole[: len(head)] == head:
+        tail = whole[len(head) :]
+    else:
+        tail = tokenizer(response, add_special_tokens=False)["input_ids"]
+    tail = [*tail, *[end] * ended][: examples.max_length]
     room = examples.max_length - len(tail)
     head = head[len(head) - room :] if len(head) > room else head
     labels = [*[IGNORED] * len(head), *tail]
     return Encoded([*head, *tail], labels, head, without_added(response, tokenizer))
+
+
+def open_ended(ids: list[int], end: int) -> list[int]:
+    """Without the end that some tokenizers put behind every text."""
+    return ids[:-1] if ids and ids[-1] == end else ids

@@ -17,6 +17,7 @@ from training.hf.checkpoint import OPTIMIZER, find_checkpoint, gather_optimizer
 from training.hf.record import copy_files
 from training.hf.task import Place, Task
 from training.metrics import Status, warn
+from training.naming import run_name
 from training.resume import Position, refuse_other_run
 from training.stopping import WATCH_ONLY, Best
 
@@ -30,13 +31,18 @@ class ExampleProgress(Progress):
 def open_status(settings: FitSettings, place: Place, examples: int, total: int) -> Status:
     """status.json with the facts about a run that it holds from its first line on."""
     device, options, batch = place.device, settings.train, settings.batch
+    gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if gpu else device.type
     facts = {
+        "run_name": run_name(settings.wandb.name, name),
+        "seed": settings.seed,
         "step": 0,
         "max_steps": total,
         "steps_per_epoch": settings.steps_per_epoch(examples),
         "examples": examples,
         "consumed_samples": 0,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": name,
+        "device_memory": torch.cuda.get_device_properties(device).total_memory if gpu else None,
         "precision": place.precision,
         "tf32": place.tf32,
         "activation_checkpointing": options.activation_checkpointing,

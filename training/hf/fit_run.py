@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from training.contract import BadInput
 from training.fit_settings import FitSettings
 from training.hf import fit_files
+from training.hf.batches import Batches
 from training.hf.checkpoint import load_optimizer
 from training.hf.device import LossScale
 from training.hf.guards import Stop
@@ -69,6 +70,7 @@ class Fit:
     best: Best
     status: Status
     progress: fit_files.ExampleProgress
+    batches: Batches
     clock: Clock = field(default_factory=Clock)
     sinks: list[Sink] = field(default_factory=list)
     resumed: list[dict[str, float]] = field(default_factory=list)
@@ -111,6 +113,11 @@ def setup(settings: FitSettings, task: Task, stop: Stop) -> Fit | None:
     if task.examples < 1:
         raise BadInput("there is no training example", "Look at the data and its preparation")
     options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    if options.checkpoint_every % options.validate_every:
+        print(
+            f"note: train.checkpoint_every {options.checkpoint_every} is no multiple of "
+            f"validate_every {options.validate_every}, so some checkpoints have no evaluation"
+        )
     place = find_place(options.precision, options.tf32, stop)
     total = settings.total_steps(task.examples)
     identity = {**settings.identity(), **task.identity(), "train.precision": place.precision}
@@ -131,6 +138,9 @@ def setup(settings: FitSettings, task: Task, stop: Stop) -> Fit | None:
         best=Best(options.early_stopping or WATCH_ONLY),
         status=status,
         progress=progress,
+        batches=Batches(
+            task.collate, options.workers, options.pin_memory and place.device.type == "cuda"
+        ),
     )  # fmt: skip
     status.facts |= {
         "parameters": sum(p.numel() for p in task.model.parameters()),
@@ -165,6 +175,7 @@ def open_sinks(run: Fit) -> list[Sink]:
     root = run.settings.train.checkpoint_dir
     rows = JsonlSink(root / "metrics.jsonl")
     run.resumed = rows.trim(run.step)
-    wandb = open_wandb(run.settings.wandb, root, {**run.identity, **run.status.facts})
+    tracked = replace(run.settings.wandb, name=run.status.facts["run_name"])
+    wandb = open_wandb(tracked, root, {**run.identity, **run.status.facts})
     board = open_tensorboard(root, run.step) if run.settings.train.tensorboard else None
     return [rows, *(sink for sink in (wandb, board) if sink)]

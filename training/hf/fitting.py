@@ -20,12 +20,13 @@ from training.contract import BadInput, Exit, ProgramError, mark_checkpoint
 from training.fit_settings import FitSettings
 from training.health import check_all
 from training.hf import fit_files
-from training.hf.checkpoint import prune_checkpoints
+from training.hf.batches import Wanted
+from training.hf.checkpoint import list_checkpoints, prune_checkpoints
 from training.hf.device import memory_bytes
 from training.hf.fit_run import Fit, open_sinks, setup
 from training.hf.guards import catch_signals, is_out_of_memory
 from training.hf.parallel import clip_gradients
-from training.hf.task import Batch, Interrupted, Task, refuse_unknown_metric
+from training.hf.task import Interrupted, Task, refuse_unknown_metric
 from training.stopping import WATCH_ONLY
 
 
@@ -48,6 +49,7 @@ def train(settings: FitSettings, task: Task) -> Exit:
             run.status.write(state, step=run.step, reason=str(error))
             raise
         finally:
+            run.batches.close()
             for sink in run.sinks:
                 sink.close()
 
@@ -97,6 +99,12 @@ def examples_of(run: Fit, step: int) -> Sequence[int]:
     return run.order[place * size : (place + 1) * size]
 
 
+def micro_batches(run: Fit, step: int) -> list[Wanted]:
+    """What update `step` learns from, cut as it goes through the model."""
+    numbers, size = examples_of(run, step), run.settings.batch.train
+    return [(numbers[at : at + size], run.epoch) for at in range(0, len(numbers), size)]
+
+
 def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
     """One update: its mean loss in nats a target, the gradient norm before clipping, and what the
     loss is made of. Micro-batches are weighed by their targets, as if they were one batch."""
@@ -105,12 +113,7 @@ def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
         group["lr"] = run.schedule(step)
     # Dropout follows from the step: no random state needs to be saved.
     torch.manual_seed(((settings.seed << 32) + (step << 12)) % 2**63)
-    numbers = examples_of(run, step)
-    size = settings.batch.train
-    batches: list[Batch] = [
-        task.collate(numbers[first : first + size], run.epoch)
-        for first in range(0, len(numbers), size)
-    ]
+    batches = run.batches.take(step, lambda one: micro_batches(run, one), run.total)
     count = max(sum(task.count(batch) for batch in batches), 1)
     total, sums = 0.0, dict[str, tuple[float, float]]()
     for batch in batches:
@@ -233,6 +236,10 @@ def save(run: Fit) -> None:
         path = fit_files.save_checkpoint(run.settings, run.task, run.optimizer, run.position())
     mark_checkpoint(run.step)
     prune_checkpoints(options.checkpoint_dir, options.keep_checkpoints)
+    # Which evaluations can be had again: a model of each of these steps is on disk.
+    kept = sorted(int(one.name.removeprefix("step_")) for one in list_checkpoints(path.parent))
+    restorable = {"checkpoints": kept, "best": run.best.step if options.keep_best else None}
+    run.status.facts |= {"restorable": restorable}
     run.status.write(
         "running", step=run.step, consumed_samples=run.consumed(), checkpoint=path.name
     )

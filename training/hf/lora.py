@@ -24,6 +24,7 @@ from training.contract import Exit, load_config, run_program
 from training.fit_settings import FitSettings, add_flags, override, read_fit
 from training.hf import adapters, fitting
 from training.hf.adapters import SEQ2SEQ, Lora, read_lora
+from training.hf.device import LOWER
 from training.hf.examples import Encoded, Examples, encode, read_examples
 from training.hf.fresh_base import read_base, write_base
 from training.hf.generate_text import Decoding, generate, read_decoding
@@ -75,10 +76,13 @@ class LoraTask:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.train = encode(examples.train, examples, self.tokenizer, lora.task)
         most = examples.most_validation
-        self.validation = encode(examples.validation, examples, self.tokenizer, lora.task, most)
+        held_out = encode(examples.validation, examples, self.tokenizer, lora.task, most)
+        self.validation = sorted(held_out, key=lambda row: row.group)  # those of a group together
+        self.groups = sorted({row.group for row in held_out} - {""})
         self.examples, self.vocab_size = len(self.train), len(self.tokenizer)
         generated = ("val/rougeL", "val/bleu4") if decoding else ()
-        self.metrics: tuple[str, ...] = ("val/loss", "val/perplexity", *generated)
+        by_group = (f"val/loss.{group}" for group in self.groups)
+        self.metrics: tuple[str, ...] = ("val/loss", "val/perplexity", *generated, *by_group)
 
     def identity(self) -> dict[str, Any]:
         lora = {f"lora.{key}": value for key, value in asdict(self.lora).items() if key != "most"}
@@ -87,7 +91,9 @@ class LoraTask:
 
     def build(self, place: Place) -> dict[str, Any]:
         torch.manual_seed(self.seed)  # the adapter's first matrices
-        model = adapters.load_base(self.base, self.lora.task)
+        held = LOWER.get(place.precision, torch.float32)
+        dtype = held if self.lora.frozen == "auto" else torch.float32
+        model = adapters.load_base(self.base, self.lora.task, dtype)
         facts = adapters.fit_vocabulary(model, len(self.tokenizer))
         self.vocab_size = facts["vocabulary"]
         matched = adapters.check_targets(model, self.lora.targets)
@@ -125,16 +131,12 @@ class LoraTask:
     def evaluate(self, place: Place) -> dict[str, float]:
         """The loss with the reference before the model's eyes, and the overlap of what it writes
         by itself with the reference."""
-        total = count = 0.0
         rows = self.validation
-        for batch in in_groups(
-            len(rows), self.eval_batch, lambda numbers: self._batch([rows[n] for n in numbers])
-        ):
-            total += float(self.loss(place.put(batch)).total)
-            count += self.count(batch)
-            place.pulse()
-        loss = total / max(count, 1)
+        sums = [self._summed([r for r in rows if r.group == g], place) for g in self.groups or [""]]
+        loss = sum(total for total, _ in sums) / max(sum(count for _, count in sums), 1)
         values = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
+        for group, (total, count) in zip(self.groups, sums, strict=False):
+            values[f"val/loss.{group}"] = total / max(count, 1)
         if self.decoding:
             from evaluation.overlap import corpus_bleu, mean_rouge_l
 
@@ -143,6 +145,17 @@ class LoraTask:
             values["val/rougeL"] = mean_rouge_l(told, references)
             values["val/bleu4"] = corpus_bleu(told, references)
         return values
+
+    def _summed(self, rows: Sequence[Encoded], place: Place) -> tuple[float, float]:
+        """The loss summed over the targets of rows, and how many these are."""
+        total = count = 0.0
+        for batch in in_groups(
+            len(rows), self.eval_batch, lambda numbers: self._batch([rows[n] for n in numbers])
+        ):
+            total += float(self.loss(place.put(batch)).total)
+            count += self.count(batch)
+            place.pulse()
+        return total, count
 
     def save(self, directory: Path) -> None:
         adapters.save_adapter(self.model, self.tokenizer, directory)
