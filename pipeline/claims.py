@@ -51,8 +51,8 @@ def judge(loaded: Loaded, root: Path) -> list[Judged]:
 
 
 def names(loaded: Loaded, root: Path) -> Mapping[str, Any]:
-    """The parameters by their sections; `arms`, `stages`, `expectations` and `plan`, and under `profiles` all of
-    it as each profile makes it."""
+    """The parameters by their sections; `arms`, `stages`, `expectations` and `plan`, and under
+    `profiles` all of it as each profile makes it."""
     reference = site.reference(root)  # nothing that is looked at here depends on the site
 
     def overview() -> dict[str, Any]:
