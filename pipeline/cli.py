@@ -99,6 +99,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(new.new)
+
+
 @cli.command()
 @JSON
 @run_options
@@ -149,6 +152,9 @@ def check(ctx: click.Context, context: Context, as_json: bool, all_claims: bool)
     judged = claims.judge(made.study, context.root)
     study_view.check(made, judged, as_json, all_claims)
     ctx.exit(1 if any(one.stands for one in judged) else 0)
+
+
+cli.add_command(record.diff)
 
 
 @cli.command()
@@ -566,6 +572,10 @@ def report(context: Context, output: str) -> None:
     sys.exit(_run_program("evaluation.analyze", arguments, NUMERIC, "hf", str(context.root)))
 
 
+cli.add_command(record.decisions)
+cli.add_command(bundle.export)
+
+
 @cli.command()
 @click.argument("one", metavar="A", shell_complete=_complete("arm"))
 @click.argument("other", metavar="B", shell_complete=_complete("arm"))
@@ -911,10 +921,6 @@ def completion(shell: str) -> None:
     if kind is None:
         raise StateError(f"click {click.__version__} has no completion for {shell}. Use another")
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
-
-
-for _command in (record.diff, record.decisions, bundle.export, new.new):
-    cli.add_command(_command)
 
 
 def _exit_for(report: Report) -> None:

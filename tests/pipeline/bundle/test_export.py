@@ -351,6 +351,28 @@ def test_the_same_study_gives_the_same_bytes(root: Path, tmp_path: Path, monkeyp
     assert (root / "one.tar.gz").read_bytes() == (root / "sub/two.tar.gz").read_bytes()
 
 
+def test_of_a_git_project_go_what_git_has_and_no_file_that_is_ignored_or_deleted(
+    root: Path, tmp_path: Path
+) -> None:
+    site(root, "local")
+    for words in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *words], check=True)
+    (root / ".gitignore").write_text("lists/\n")
+    subprocess.run(["git", "rm", "-q", "--cached", "lists/names.txt"], check=True)
+    (root / "programs/near.py").unlink()
+    out = export()
+    found = names(root / "small.tar.gz")
+    assert "programs/tell.py" in found and "helpers.py" in found
+    assert not {"lists/names.txt", "programs/near.py"} & found
+    assert "not in it" not in out
+
+
+def test_a_project_at_a_dot_is_no_site_s(root: Path) -> None:
+    text = site_yaml("local", root).replace(json.dumps(str(root)), ".")
+    (root / "sites/default.yaml").write_text(text)
+    assert "project_dir: '.' is no absolute path" in export(code=2)
+
+
 @pytest.mark.parametrize("where", ["lists/names.txt", "helpers.py", "studies/small.yaml"])
 def test_no_bundle_holds_a_secret(root: Path, where: str) -> None:
     site(root, "local")
