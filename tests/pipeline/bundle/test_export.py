@@ -156,6 +156,24 @@ def test_it_runs_to_its_end_by_bash_alone(root: Path, tmp_path: Path) -> None:
     assert json.loads((bundle / "results/small/total.json").read_text()) == TOTAL
 
 
+def test_names_that_a_shell_would_run_stay_names(root: Path, tmp_path: Path) -> None:
+    name = "jobs/it's $(touch pwned) `x` & é"
+    (root / "studies/small.yaml").write_text(
+        f'study: small\nstate_dir: "{name}"\ntitle: a $(touch pwned) | title\n'
+        "resources: {gpus: 0, cpus: 1, mem: 100MB, walltime: 60}\n"
+        "stages: {a: {kind: command, run: [printf, '%s|', \"it's $(touch pwned)\", '{task}'],"
+        " array: {over: chunks, count: 2}}}\n"
+    )
+    site(root, "local")
+    bundle = unpacked(root, tmp_path)
+    done = subprocess.run(["bash", "submit_all.sh"], cwd=bundle, env=environment(),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "it's $(touch pwned)|1|" in done.stdout and "it's $(touch pwned)|2|" in done.stdout
+    assert len(list((bundle / name / "receipts/a").glob("*.ok"))) == 2
+    assert not list(tmp_path.rglob("pwned"))
+
+
 def test_a_script_submitted_from_elsewhere_says_so(root: Path, tmp_path: Path) -> None:
     site(root, "local")
     bundle = unpacked(root, tmp_path)
