@@ -99,6 +99,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(new.new)
+
+
 @cli.command()
 @JSON
 @run_options
@@ -170,6 +173,9 @@ def _check_results(context: Context, as_json: bool) -> int:
     judged = outcomes.judge(plan.make(loaded, context.looking_site()), context.root)
     results_view.results(judged, as_json)
     return 1 if judged.counts()[Verdict.FAIL] else 0
+
+
+cli.add_command(record.diff)
 
 
 @cli.command()
@@ -587,6 +593,10 @@ def report(context: Context, output: str) -> None:
     sys.exit(_run_program("evaluation.analyze", arguments, NUMERIC, "hf", str(context.root)))
 
 
+cli.add_command(record.decisions)
+cli.add_command(bundle.export)
+
+
 @cli.command()
 @click.argument("one", metavar="A", shell_complete=_complete("arm"))
 @click.argument("other", metavar="B", shell_complete=_complete("arm"))
@@ -932,10 +942,6 @@ def completion(shell: str) -> None:
     if kind is None:
         raise StateError(f"click {click.__version__} has no completion for {shell}. Use another")
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
-
-
-for _command in (record.diff, record.decisions, bundle.export, new.new):
-    cli.add_command(_command)
 
 
 def _exit_for(report: Report) -> None:
