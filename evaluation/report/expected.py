@@ -6,7 +6,16 @@ from evaluation.config import InputError
 from evaluation.results import Arm
 
 NEAR = 0.2  # a result within a fifth of a figure is near it
+# With one of these an expectation is a check of files, of a step, or a study's aim: it is judged by
+# `pipeline check --results`, and is not on the page.
+OF_CHECKS = {"file", "value", "matrix", "at", "at_least", "at_most", "between", "is", "is_not",
+             "exists", "trend", "order", "optional", "tolerance"}  # fmt: skip
 FORMS = "{arm, metric, range: [low, high]}, or above, below or near in place of range"
+
+
+def shown(expected: dict[str, Any]) -> bool:
+    """Whether the report judges an expectation: an arm's figure against a range."""
+    return not OF_CHECKS & expected.keys()
 
 
 def bounds(expected: dict[str, Any]) -> tuple[float | None, float | None]:

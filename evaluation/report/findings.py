@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.config import InputError
 from evaluation.report.cascade import cascade
-from evaluation.report.expected import judge
+from evaluation.report.expected import judge, shown
 from evaluation.report.notes import notes
 from evaluation.report.records import Answers, joined
 from evaluation.report.statistics import (
@@ -49,6 +49,7 @@ def compare(arms: list[Arm], question: Question) -> dict[str, Any]:
     judged = [
         judge(expected, find_arm(arms, str(expected.get("arm")), "expectation's arm"), measured)
         for expected in question.expectations
+        if shown(expected)
     ]
     details = {
         "baseline": base.id,

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from evaluation.config import InputError
-from evaluation.report.expected import bounds, judge
+from evaluation.report.expected import bounds, judge, shown
 from evaluation.results import Arm
 
 
@@ -22,6 +22,18 @@ def test_each_form_of_an_expectation(form: dict[str, Any], ends: tuple[float, fl
 def test_another_form_is_refused(form: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="or above, below or near"):
         bounds({"arm": "a", "metric": "m", **form})
+
+
+@pytest.mark.parametrize(
+    ("form", "here"),
+    [
+        ({"below": 50}, True), ({"range": [4, 5]}, True), ({"at": 2000, "below": 50}, False),
+        ({"at_most": "1.2 * 5000"}, False), ({"below": 30, "optional": True}, False),
+        ({"file": "x.json", "key": "a", "above": 3}, False), ({"belwo": 50}, True),
+    ],
+)  # fmt: skip
+def test_checks_of_files_and_steps_are_not_the_page_s(form: dict[str, Any], here: bool) -> None:
+    assert shown({"arm": "a", "metric": "m", **form}) == here
 
 
 @pytest.mark.parametrize(
