@@ -218,11 +218,12 @@ def parameters(model: Mapping[str, Any]) -> int | None:
 
 
 def corpus_tokens(job: Job, root: Path) -> int | None:
-    """Tokens that a training finds on disk, ends of documents with them; None before they are all
-    there. Of a host, what is known of it here."""
+    """Tokens that a training finds on disk, ends of documents with them; before they are all there
+    those that the study says, or None. Of a host, what is known of it here."""
     p = job.config["parameters"]
+    told = count(p, "corpus.tokens") or count(p, "dataset.tokens")
     if job.kind != "train":
-        return count(p, "corpus.tokens")
+        return told
     prefix = seen(job, root, str(p["train"]["data_path"]))
     merged = _tokens(prefix.with_name(prefix.name + ".json"))
     if merged is not None:
@@ -232,7 +233,7 @@ def corpus_tokens(job: Job, root: Path) -> int | None:
         for number in range(1, p["corpus"]["chunks"] + 1)
     ]
     known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else None
+    return sum(known) if len(known) == len(parts) else told
 
 
 def _tokens(sidecar: Path) -> int | None:

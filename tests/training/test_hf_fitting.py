@@ -43,7 +43,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(tmp_path: Path) -> Settings:
     """Settings as a job's configuration would give them; keywords change sections."""
 
-    def make(name: str = "run", gpus: int = 0, **changes: dict[str, Any]) -> FitSettings:
+    def make(name: str = "run", gpus: int = 0, **changes: Any) -> FitSettings:
         config = section(tmp_path / name, gpus, **changes)
         read = read_fit(config)
         config.raise_problems()
@@ -52,11 +52,12 @@ def settings(tmp_path: Path) -> Settings:
     return make
 
 
-def section(run: Path, gpus: int = 0, **changes: dict[str, Any]) -> Section:
+def section(run: Path, gpus: int = 0, **changes: Any) -> Section:
     parameters = json.loads(json.dumps(VALUES))
     parameters["train"]["checkpoint_dir"] = str(run)
     for name, values in changes.items():
-        parameters[name] = parameters.get(name, {}) | values
+        own = parameters.get(name, {})
+        parameters[name] = values if isinstance(values, list) else own | values
     return Section({"parameters": parameters, "resources": {"gpus": gpus}}, run / "config.yaml")
 
 
@@ -385,3 +386,49 @@ def test_a_gpu_is_looked_at_first(
     monkeypatch.setattr(fitting, "check_all", lambda *given: asked.append(given))
     assert train(settings(gpus=1), Toy()) == 0
     assert asked == [(1, tmp_path / "run")]
+
+
+STAGES = [
+    {"step": 0, "lr_scale": 2.0, "weight_decay": 0.0},
+    {"step": 5, "lr_scale": 0.5, "clip": 0.001, "betas": [0.5, 0.9]},
+]
+
+
+def test_the_optimizer_s_values_may_change_with_the_step(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, staged = settings("plain"), settings("staged", curriculum_stages=STAGES)
+    groups = []
+    original = fitting.update
+
+    def watched(run: Any, loss: float) -> float:
+        group = run.optimizer.param_groups[0]
+        groups.append((group["weight_decay"], group["betas"]))
+        return original(run, loss)
+
+    monkeypatch.setattr(fitting, "update", watched)
+    assert train(plain, Toy()) == 0 and train(staged, Toy()) == 0
+    base, own = ({row["step"]: row["train/learning_rate"] for row in table(tmp_path / name)
+                  if "train/loss" in row} for name in ("plain", "staged"))  # fmt: skip
+    assert own == {step: rate * (2.0 if step <= 5 else 0.5) for step, rate in base.items()}
+    usual = (plain.optimizer.weight_decay, plain.optimizer.betas)
+    late = [(usual[0], (0.5, 0.9))] * (len(base) - 5)
+    assert groups == [usual] * len(base) + [(0.0, usual[1])] * 5 + late
+    assert "curriculum_stages" in staged.identity() and "curriculum_stages" not in plain.identity()
+
+
+def test_a_row_has_no_length_here(settings: Settings) -> None:
+    with pytest.raises(BadInput, match=r"\[0\]\.seq_len is unknown; a row has step, lr_scale"):
+        settings("staged", curriculum_stages=[{"step": 0, "seq_len": 8}])
+
+
+def test_a_run_broken_in_its_stages_is_the_unbroken_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(settings("whole", curriculum_stages=STAGES), Toy()) == 0
+    for step in (5, 8):  # 5 ends a stage
+        with monkeypatch.context() as patch:
+            stop_in(patch, fitting, "learn", lambda run, at=step: run.step == at - 1)
+            assert train(settings("cut", curriculum_stages=STAGES), Toy()) == 75
+    assert train(settings("cut", curriculum_stages=STAGES), Toy()) == 0
+    assert table(tmp_path / "cut") == table(tmp_path / "whole")

@@ -25,6 +25,7 @@ from training.hf.checkpoint import list_checkpoints, prune_checkpoints
 from training.hf.device import memory_bytes
 from training.hf.fit_run import Fit, open_sinks, setup
 from training.hf.guards import catch_signals, is_out_of_memory
+from training.hf.model import set_stage
 from training.hf.parallel import clip_gradients
 from training.hf.task import Interrupted, Task, refuse_unknown_metric
 from training.stopping import WATCH_ONLY
@@ -109,8 +110,10 @@ def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
     """One update: its mean loss in nats a target, the gradient norm before clipping, and what the
     loss is made of. Micro-batches are weighed by their targets, as if they were one batch."""
     settings, step, task = run.settings, run.step + 1, run.task
+    stage = settings.stage(step)
+    set_stage(run.optimizer, stage)
     for group in run.optimizer.param_groups:
-        group["lr"] = run.schedule(step)
+        group["lr"] = run.schedule(step) * stage.lr_scale
     # Dropout follows from the step: no random state needs to be saved.
     torch.manual_seed(((settings.seed << 32) + (step << 12)) % 2**63)
     batches = run.batches.take(step, lambda one: micro_batches(run, one), run.total)
@@ -131,7 +134,7 @@ def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
 
 def update(run: Fit, loss: float) -> float:
     """Clip, refuse what has diverged, step. Returns the gradient norm before clipping."""
-    clip, options = run.settings.optimizer.clip, run.settings.train
+    clip, options = run.settings.stage(run.step).clip, run.settings.train
     if run.step == 1:
         refuse_first_loss(run, loss)
     parameters = [p for p in run.task.model.parameters() if p.grad is not None]
@@ -173,7 +176,7 @@ def refuse_first_loss(run: Fit, loss: float) -> None:
 
 def report(run: Fit, loss: float, norm: float, parts: dict[str, float]) -> None:
     """One row of metrics, one line for whoever watches."""
-    rate = run.schedule(run.step)
+    rate = run.schedule(run.step) * run.settings.stage(run.step).lr_scale
     pace, left = run.clock.measure(run.step, run.consumed(), run.total)
     run.log(
         {
