@@ -26,6 +26,8 @@ def row(name: str) -> Cause:
     [
         (State.FAILED, 1, "x\ntorch.OutOfMemoryError: CUDA out of memory.\nend\n", "gpu-memory"),
         (State.OOM, 71, "torch.OutOfMemoryError\n", "gpu-memory"),
+        (State.OOM, 71, "error: out of memory at 32 examples at a time. Set\n",
+         "gpu-memory-of-examples"),
         (State.OOM, 71, "Killed\n", "memory"),
         (State.TIMEOUT, 271, "", "walltime"),
         (State.FAILED, 75, "SIGTERM\n", "preempted"),
@@ -62,7 +64,8 @@ def test_every_built_in_row_can_be_reached_and_its_patch_be_read(world: World) -
     assert {row.name for row in BUILT_IN if row.transient} == {
         "gpu-hardware", "network", "download", "node", "preempted"
     }  # fmt: skip
-    job = patched_job(world, {"batch": {"micro": 8}, "wandb": {"mode": "online"},
+    batch = {"micro": 8, "train": 8, "accumulation": 1}
+    job = patched_job(world, {"batch": batch, "wandb": {"mode": "online"},
                               "optimizer": {"lr": 1e-4, "min_lr": 1e-5}})  # fmt: skip
     for row in BUILT_IN:
         assert bool(causes.changes(row, job)) == bool(row.patch), row.name

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from tests.training.toy import Toy
 from training.contract import BadInput, Exit, Section, run_program
 from training.fit_settings import FitSettings, add_flags, override, read_fit
-from training.hf import fitting
+from training.hf import fit_run, fitting, task
 from training.hf.fit_run import Fit
+from training.hf.guards import Stop
 from training.hf.task import Batch, Loss
 
 Settings = Callable[..., FitSettings]
@@ -432,3 +433,97 @@ def test_a_run_broken_in_its_stages_is_the_unbroken_one(
             assert train(settings("cut", curriculum_stages=STAGES), Toy()) == 75
     assert train(settings("cut", curriculum_stages=STAGES), Toy()) == 0
     assert table(tmp_path / "cut") == table(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("memory", "busy", "told"),
+    [
+        # the plan's: 3.7 of 22.5 GB at a batch of 16, recomputing what fits anyway
+        (
+            0.164,
+            0.45,
+            "16 % of the GPU's memory is in use, and it computes 45 % of the time. Try batch.train "
+            "32 and batch.eval 64; train.activation_checkpointing false, which this model does not "
+            "need",
+        ),
+        (0.7, 0.45, ""),
+    ],
+)
+def test_a_gpu_that_idles_is_told(
+    settings: Settings, memory: float, busy: float, told: str
+) -> None:
+    batch = {"train": 16, "eval": 32, "accumulation": 1}
+    one = settings(batch=batch, train={"activation_checkpointing": True})
+    assert fitting.advice(memory, busy, one) == told
+
+
+def test_it_is_told_once(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(fitting, "use_of", lambda _: (0.1, 1.0))
+    assert train(settings(), Toy()) == 0
+    assert capsys.readouterr().err.count("10 % of the GPU's memory is in use. Try") == 1
+    assert "batch.accumulation 1" in status(tmp_path / "run")["advice"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "wanted", "tf32", "picked"),
+    [
+        ("mps", 0, "auto", True, ("fp32", False)),
+        ("cuda", 8, "auto", True, ("bf16-mixed", True)),
+        ("cuda", 7, "auto", True, ("fp16-mixed", False)),
+        ("cuda", 8, "fp32", False, ("fp32", False)),
+        ("cpu", 0, "auto", True, ("fp32", False)),
+        ("mps", 0, "fp16-mixed", False, None),
+        ("cpu", 0, "bf16-mixed", False, None),
+        ("cuda", 7, "bf16-mixed", False, None),
+    ],
+)
+def test_precision_follows_from_the_device(
+    monkeypatch: pytest.MonkeyPatch, kind: str, level: int, wanted: str, tf32: bool,
+    picked: tuple[str, bool] | None,
+) -> None:  # fmt: skip
+    first = torch.device("cuda" if kind == "cuda" else "cpu")
+    monkeypatch.setattr(task, "pick_device", lambda: first)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: kind == "mps")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (level, 0))
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        if picked is None:
+            with pytest.raises(BadInput, match="Set it to auto or fp32"):
+                task.find_place(wanted, tf32, Stop())
+        else:
+            place = task.find_place(wanted, tf32, Stop())
+            assert (place.device.type, place.precision, place.tf32) == (kind, *picked)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_fp16_that_fails_is_told_what_else_there_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a device whose fp16 makes every gradient NaN: halved 17 times, then it ends."""
+
+    class Broken(Toy):
+        def loss(self, batch: Batch) -> Loss:
+            loss = super().loss(batch)
+            loss.total = loss.total * torch.where(loss.total > 0, math.nan, 1.0)
+            return loss
+
+    find = task.find_place
+
+    def as_fp16(*given: Any) -> Any:
+        place = find(*given)
+        place.precision = "fp16-mixed"
+        return place
+
+    monkeypatch.setattr(fit_run, "find_place", as_fp16)
+    assert train(settings(), Broken()) == 70
+    assert "train.precision fp32 or bf16-mixed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["adamw_torch_fused", "adamw_torch"])
+def test_fused_adamw_is_for_cuda_alone(settings: Settings, tmp_path: Path, name: str) -> None:
+    assert train(settings(optimizer={"name": name}), Toy()) == 0
+    assert status(tmp_path / "run")["optimizer"] == "adamw_torch"
