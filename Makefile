@@ -1,5 +1,5 @@
-# make demo    the whole main study with tiny models, on this machine
-# make test    all the tests that this machine can run; ARGS="-k localq" goes to pytest
+# make demo    a whole study with tiny models, on this machine: the main one, or STUDY=socratic-t5
+# make test    all the tests that this machine can run, in JOBS=3 processes; ARGS="-k localq" goes to pytest
 # make test-nemo  NeMo itself on a CPU, in an environment of its own: 2.3 GB and many minutes
 # make lint    ruff and mypy        make docs   are the documents' links alive
 # make bench   the benchmarks       make clean  delete what the above made, but no results
@@ -10,6 +10,10 @@
 .DELETE_ON_ERROR:
 .PHONY: demo test test-nemo lint docs bench clean
 
+# Many tests wait for a scheduler: three processes keep two cores busy.
+JOBS ?= 3
+STUDY ?= filipino-cpt
+
 # A name on PATH can be a stub that only says what is missing: ask each to run.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -18,10 +22,10 @@ PY = .venv/bin/python
 INSTALL = $(PY) -m pip install --disable-pip-version-check -q -c constraints.txt
 
 demo: .venv/demo.stamp
-	$(PY) -m pipeline run --profile demo
+	$(PY) -m pipeline run --study $(STUDY) --profile demo
 
 test: .venv/dev.stamp
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # Away from tests/conftest.py, whose tools are those of the other environment.
 test-nemo: .venv-nemo/nemo.stamp

@@ -48,7 +48,7 @@ Parts = NDArray[np.int8]  # (documents,) of indices into the parts
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def quotas(documents: int, shares: Sequence[float]) -> list[int]:
+def quotas(documents: int, shares: Sequence[float | Fraction]) -> list[int]:
     """How many of `documents` each part gets: floor(share x documents), the last one the rest.
 
     Shares are taken as they are written, so that 0.29 of 100 is 29. Raises CorpusError unless they
@@ -82,7 +82,7 @@ def assign(digests: Digests, counts: Sequence[int], pinned: Mapping[bytes, int])
     part = np.full(len(groups), FREE, np.int8)
     for digest, chosen in pinned.items():
         at = int(np.searchsorted(groups, digest))
-        if at < len(groups) and groups[at] == np.bytes_(digest):
+        if at < len(groups) and bytes(groups[at]) == digest.rstrip(b"\0"):  # as numpy has it
             part[at] = chosen
     for number, count in enumerate(counts[:-1]):
         room = count - int(sizes[part == number].sum())

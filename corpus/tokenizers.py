@@ -105,6 +105,20 @@ class JsonTokenizer(Tokenizer):
     def encode(self, text: str) -> NDArray[np.int32]:
         return np.array(self._inner.encode(text, add_special_tokens=False).ids, np.int32)
 
+    def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of `text`, and of each the first character and the one behind its last. A token
+        that is a part of a character's bytes has that character; some leave out leading spaces."""
+        encoding = self._inner.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def with_special(self, names: list[str]) -> str:
+        """The tokenizer.json with more special tokens behind those that it has."""
+        package = require("tokenizers", "tokenizers")
+        extended = package.Tokenizer.from_str(self._inner.to_str())
+        extended.add_special_tokens([package.AddedToken(name, special=True, normalized=False)
+                                     for name in names])
+        return str(extended.to_str(pretty=True))
+
     def decode(self, ids: NDArray[Any] | list[int]) -> str:
         return str(self._inner.decode([int(token) for token in ids], skip_special_tokens=False))
 

@@ -114,6 +114,7 @@ def report(config: Config, arms: list[Arm], folder: Path, baseline: str) -> int:
     comparison = compare(arms, Question(baseline, expectations, demo, seed))
     base = comparison["details"]["baseline"]
     jobs, asked = job_configs(config, root), others.read_asked(config.top("report", dict, {}), root)
+    others.shorten(comparison, arms, asked)
     runs = read_runs(config, root, jobs)
     fair = fairness(runs, arms, base, asked.treatment)
     cost = account.cost(spent(config, root, jobs), runs, config.top("report.stages", list, []))

@@ -123,12 +123,12 @@ class Attempts:
 
     def prepare(self, job: Job) -> None:
         """What a script needs to be there: its configuration and the folders it writes to."""
-        text = f"# What {job.name} is told; written by pipeline.\n" + yamlio.dump(job.config)
+        text = config_text(job)
         path = self.root / job.config_path
         if not path.exists() or path.read_text() != text:
             yamlio.write_atomic(path, text)
         try:
-            for folder in () if job.host else _folders(job):
+            for folder in () if job.host else folders(job):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(f"{error.filename}: cannot be made: {error.strerror}") from None
@@ -150,7 +150,7 @@ class Attempts:
             result = self.transport.launch(
                 self.scheduler.submit_argv(submission),
                 self._files(job, attempt),
-                _folders(job),
+                folders(job),
                 attempt.token,
                 keep_fd=self.store.lock_fd,
             )
@@ -233,7 +233,12 @@ def interrupted(manifest: Manifest) -> list[tuple[str, Attempt]]:
     ]
 
 
-def _folders(job: Job) -> tuple[str, str]:
+def config_text(job: Job) -> str:
+    """The file that a job's program reads."""
+    return f"# What {job.name} is told; written by pipeline.\n" + yamlio.dump(job.config)
+
+
+def folders(job: Job) -> tuple[str, str]:
     """What a script needs to be there; the scheduler does not make the folder of its own logs."""
     return f"{job.state_dir}/receipts/{job.name}", f"{job.log_dir}/scheduler"
 

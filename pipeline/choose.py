@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline import receipts
 from pipeline.errors import StateError
 from pipeline.job import Job, Upstream
 from pipeline.ranges import to_ranges
-from pipeline.report import JobStatus, Report
+from pipeline.report import JobStatus, Report, TaskStatus
 from pipeline.states import ACTIVE, RESUBMITTED, State
 from pipeline.track import made_by_hand
 from pipeline.transport import Transport
@@ -98,7 +99,8 @@ def old_work(jobs: Sequence[Job], wanted: Mapping[str, list[int]], report: Repor
         if any(u.job in again for u in job.upstream):
             tasks = sorted({*tasks, *status.of(State.BLOCKED), *_queued(status)})
         elif job.name in wanted and all(_complete(report.jobs[u.job]) for u in job.upstream):
-            tasks = sorted({*tasks, *status.of(State.BLOCKED)})
+            waited = [t for t in status.of(State.BLOCKED) if not closed(job, status.tasks[t])]
+            tasks = sorted({*tasks, *waited})
         if tasks:
             again[job.name] = tasks
     return [(job, again[job.name]) for job in jobs if job.name in again]
@@ -120,6 +122,13 @@ def _queued(status: JobStatus) -> list[int]:
     if status.of(State.RUNNING, State.SUBMITTING, State.UNKNOWN):
         return []
     return waiting if all(status.tasks[task].attempt for task in waiting) else []
+
+
+def closed(job: Job, task: TaskStatus) -> bool:
+    """Whether a task ran, and its own checks closed its gate: running it again finds the same."""
+    if not job.config.get("gate") or task.state != State.BLOCKED or not task.receipt:
+        return False
+    return "checks" in receipts.read(task.receipt)
 
 
 def active_ids(status: JobStatus) -> dict[str, str]:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.commands import record
+from pipeline.commands import bundle, new, record
 from pipeline.errors import PipelineError, StateError, plain
-from pipeline.options import DRY, JSON, Context, find_root, run_options
+from pipeline.options import DRY, JSON, SCHEDULERS, Context, find_root, run_options
 from pipeline.options import complete as _complete
 from pipeline.options import names as _names
 from pipeline.options import relative as _relative
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pipeline.report import JobStatus, Report
     from pipeline.submit import Engine
 
-SCHEDULERS = ("pbs", "torque", "slurm", "local")
 NUMERIC = ("numpy", "matplotlib")  # of the evaluation programs that make reports
 DEPENDENCIES = ("jinja2", "msgspec", "rich", "yaml")
 
@@ -406,6 +405,8 @@ def resubmit(
         _bring_up_to_date(engine)
     done = engine.resubmit(chosen, failed or patched, dry_run)
     outcomes_view.outcomes(done, nothing="Nothing to resubmit.")
+    if failed and not done:
+        outcomes_view.closed(chosen, engine.status())
 
 
 def _remedied(engine: Engine, names: list[str]) -> dict[str, tuple[str, ...]]:
@@ -912,7 +913,7 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "pipeline", "_PIPELINE_COMPLETE").source())
 
 
-for _command in (record.diff, record.decisions):
+for _command in (record.diff, record.decisions, bundle.export, new.new):
     cli.add_command(_command)
 
 

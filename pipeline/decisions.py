@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ledger.claims import Judged, Verdict
 from pipeline import revisions
 from pipeline.manifest import Manifest
 from pipeline.study import Decision, Loaded
@@ -12,11 +13,11 @@ from pipeline.study import Decision, Loaded
 NAME = "decisions.md"
 
 
-def markdown(run: Loaded, manifest: Manifest | None) -> str:
+def markdown(run: Loaded, manifest: Manifest | None, claims: Sequence[Judged]) -> str:
     """Decisions, revisions with their differences, remedies that were applied, contradictions that
-    stand. Raises ConfigError where a revision names what is not there."""
-    parts = [*_head(run), *_decisions(run), *_revisions(run), *_remedies(manifest), *_claims(run)]
-    return "\n\n".join(parts) + "\n"
+    are acknowledged. Raises ConfigError where a revision names what is not there."""
+    parts = [*_head(run), *_decisions(run), *_revisions(run), *_remedies(manifest)]
+    return "\n\n".join([*parts, *_claims(claims)]) + "\n"
 
 
 def _head(run: Loaded) -> Iterator[str]:
@@ -93,15 +94,19 @@ def _remedies(manifest: Manifest | None) -> Iterator[str]:
         yield "None." if manifest else "None: nothing of this run was submitted yet."
 
 
-def _claims(run: Loaded) -> Iterator[str]:
+def _claims(claims: Sequence[Judged]) -> Iterator[str]:
     rows = [
-        [_text(str(claim.get(key, ""))) for key in ("id", "says", "line", "acknowledged")]
-        for claim in run.document.claims
-        if claim.get("acknowledged")
+        (
+            f"`{one.claim.id}`",
+            str(one.claim.line or ""),
+            *map(_text, (one.claim.says, one.claimed, one.computed, one.claim.acknowledged)),
+        )
+        for one in claims
+        if one.verdict is Verdict.CONTRADICTS and not one.stands
     ]
     if rows:
-        yield "## Contradictions of the plan that stand"
-        yield _table(("claim", "the plan says", "line", "why it stands"), rows)
+        yield "## Contradictions of the plan that are acknowledged"
+        yield _table(("claim", "line", "the plan says", "claimed", "computed", "why"), rows)
 
 
 def _value(value: Any) -> str:

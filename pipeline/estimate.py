@@ -161,7 +161,7 @@ def training(job: Job) -> dict[str, str]:
         "fp32 logits": f"{logits * 4 / 1e9:.2f} GB a GPU",
     }
     if disk := written(job, None):
-        kept = train["keep_checkpoints"] + 1
+        kept = train.get("keep_checkpoints", 3) + 1
         found["disk of a training"] = f"{disk / 1e9:.3g} GB while it holds {kept} checkpoints"
     if job.hours[0]:
         low, high = (total / 3600 / h for h in (job.hours[1], job.hours[0]))
@@ -206,7 +206,7 @@ def written(job: Job, corpus_bytes: int | None) -> int | None:
     if job.kind == "export":
         return count * EXPORT_BYTES
     # One more than are kept: the oldest goes when the newest is whole.
-    kept = p["train"]["keep_checkpoints"] + 1
+    kept = p["train"].get("keep_checkpoints", 3) + 1
     base = count * EXPORT_BYTES if p["train"]["backend"] == "nemo" else 0
     return int(count * CHECKPOINT_BYTES[p["train"]["backend"]] * kept + base)
 

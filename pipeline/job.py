@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+HERE = "."  # a project_dir: the folder that a script is submitted from, wherever that is
+
 
 class Resources(msgspec.Struct, frozen=True):
     """What a job asks for: per node, but for `nodes` and the walltime in seconds."""

@@ -55,5 +55,7 @@ KINDS: dict[str, Kind] = {
     ),
     # hf: its figures need what a `light` environment does not have
     "analyze": Kind(("python", "-m", "evaluation.analyze", *CONFIG), ("analyze",), env="hf"),
+    # No program of its own: the checks under its `gate` are all it does.
+    "gate": Kind(("python", "-m", "ledger.gate", *CONFIG, "--task", "{task}")),
     "command": Kind((), resumes=True),  # where its study says so, with `chain`
 }  # fmt: skip

@@ -15,7 +15,7 @@ from pipeline import yamlio
 from pipeline.errors import StateError, Unreachable
 from pipeline.job import mirrored
 
-_KINDS = ("receipts", "progress")
+_KINDS = ("receipts", "progress", "gates")
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 MOST_BYTES = 2**29  # of an answer, unpacked; 10,000 receipts are 20 MB
 
@@ -40,7 +40,8 @@ class Cursor(msgspec.Struct):
 
 
 class Mirror:
-    """Receipts and progress files under the run's state folder, logs where `mirrored` says."""
+    """Receipts, progress files and what gates found under the run's state folder, logs where
+    `mirrored` says."""
 
     def __init__(self, root: Path, state_dir: str, host: str, project: str, logs: str) -> None:
         self.folder = root / state_dir

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SCHEDULERS = ("pbs", "torque", "slurm", "local")
 STUDY_HELP = "Study: a name in studies/ or a file. Default: PIPELINE_STUDY, else filipino-cpt."
 SITE_HELP = "Site: a name in sites/ or a file. Default: PIPELINE_SITE, else default, else local."
 

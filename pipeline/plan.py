@@ -84,7 +84,7 @@ def overview(study: Loaded, site: Site) -> dict[str, Any]:
     without arms is one run, by its own name."""
     own = msgspec.structs.replace(site, environments={"light": Environment()})
     builder = _Builder(study, own, "report", Stage(kind="command"), "", [])
-    builder.gate = []
+    builder.gate, builder.expectations = [], builder.expected()
     parameters = builder.resolver.value(study.parameters(""), "parameters")
     config = builder._config("report", parameters, 1, Resources(1, 0, 1, 0, 0))
     if not study.arms:
@@ -167,6 +167,7 @@ class _Builder:
         disk = self._disk(f"{where}.disk")
         outputs = self.resolver.value(list(stage.outputs), f"{where}.outputs")
         self.gate = self.resolver.value(list(stage.gate), f"{where}.gate")
+        self.expectations = self.expected()
         script = self.resolver.value(stage.script or f"scripts/{self._job_name(arm)}", where)
         self.problems += self.resolver.problems
         if len(self.problems) > before or resources is None:
@@ -431,10 +432,14 @@ class _Builder:
             "parameters": parameters,
             # Only what compares arms is told of all of them.
             "arms": {} if self.arm else {arm: self._arm(arm) for arm in study.arms},
-            "expectations": list(study.document.expectations),
+            "expectations": self.expectations,
             **({} if self.arm else {"report": self._report()}),
-            **({"gate": self.gate} if self.gate else {}),  # for the program that checks them
+            **({"gate": self.gate} if self.gate else {}),  # what ledger/gate.py checks
         }  # fmt: skip
+
+    def expected(self) -> Any:
+        """The study's expectations, as this job's arm sees them."""
+        return self.resolver.value(list(self.study.document.expectations), "expectations")
 
     def _report(self) -> dict[str, Any]:
         """What a report says of the study itself, and what the study asks of it."""

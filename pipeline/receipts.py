@@ -128,6 +128,8 @@ def state_of(receipt: Receipt, cancelled: bool) -> tuple[State, str]:
     if receipt.kind == "run":
         return State.RUNNING, ""
     code = receipt.exit_code or 0
+    if EXIT_STATES.get(code) == State.BLOCKED:
+        return State.BLOCKED, str(read(receipt.path).get("gate") or "")
     if code in EXIT_STATES:
         return EXIT_STATES[code], ""
     content = read(receipt.path)

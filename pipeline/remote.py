@@ -210,7 +210,7 @@ class Remote:
             "sed -z 's/ .*//' \"$T/found\" | tr '\\0' '\\n' | sort -rn | head -n 1 "
             '>"$T/r/newest"',
             'sed -z \'s/^[^ ]* //\' "$T/found" >"$T/list"',
-            f'find progress {wanted} {newer} -print0 2>/dev/null >>"$T/list"',
+            f'find progress gates {wanted} {newer} -print0 2>/dev/null >>"$T/list"',
             'pwd >"$T/state"',
         ]
         if since:

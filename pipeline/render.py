@@ -10,13 +10,13 @@ import functools
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import secret
 from pipeline.errors import ConfigError
-from pipeline.job import Job
+from pipeline.job import HERE, Job
 from pipeline.ranges import to_ranges
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ _INDEX_NAMES = {
     "torque": "PBS_ARRAYID",
     "slurm": "SLURM_ARRAY_TASK_ID",
     "local": "LOCAL_ARRAY_INDEX",
+}
+# Where a script was submitted from; a scheduler may start a copy of it elsewhere.
+_ORIGINS = {
+    "pbs": '"${PBS_O_WORKDIR:-$PWD}"',
+    "torque": '"${PBS_O_WORKDIR:-$PWD}"',
+    "slurm": '"${SLURM_SUBMIT_DIR:-$PWD}"',
+    "local": '"$PWD"',
 }
 _SUBMIT = {"pbs": "qsub", "torque": "qsub", "slurm": "sbatch", "local": "bash"}
 _PREFIXES = {"pbs": "#PBS ", "torque": "#PBS ", "slurm": "#SBATCH ", "local": "# "}
@@ -108,19 +115,25 @@ def _checked_tasks(job: Job, attempt_tasks: Sequence[int] | None) -> Sequence[in
     return attempt_tasks
 
 
+def page(name: str, variables: Mapping[str, Any], templates: Path | None = None) -> str:
+    """A text of `job_templates/` that is no job's script. Raises ConfigError as `render` does."""
+    return _filled(name, variables, templates or TEMPLATES)
+
+
 def _fill(
     job: Job, tasks: Sequence[int], digest: str, folder: Path, link: int = 1,
     before: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """The text of a script, unchecked."""
+    variables = {**_variables(job, tasks, digest, folder), "link": link, "before": list(before)}
+    return _filled(f"{job.scheduler}.sh.j2", variables, folder)
+
+
+def _filled(name: str, variables: Mapping[str, Any], folder: Path) -> str:
     import jinja2
 
-    name = f"{job.scheduler}.sh.j2"
     try:
-        template = _environment(folder).get_template(name)
-        return template.render(
-            _variables(job, tasks, digest, folder), link=link, before=list(before)
-        )
+        return _environment(folder).get_template(name).render(variables)
     except (jinja2.TemplateError, *_FAULTS) as error:
         raise ConfigError([_template_problem(error, folder, name)]) from None
 
@@ -183,11 +196,14 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "title": _title(job, tasks),
         "by_hand": _by_hand(job, count),
         "digest": digest,
+        "portable": job.project_dir == HERE,
+        "project_dir": _project_dir(job),
         "tasks": count,
         "task": tasks[0],
         "index_map": [] if whole or count == 1 else list(tasks),
         "index_name": _INDEX_NAMES[job.scheduler],
         "argv": argv_lines(job.argv),
+        "checks": argv_lines(_checks(job)),
         "threads": max(1, resources.cpus // ranks),
         "workdir": "/workspace" if job.runtime.container else "$PROJECT_DIR",
         "stage_template": stage if (folder / stage).is_file() else "stages/default.sh.j2",
@@ -205,6 +221,17 @@ def _variables(job: Job, tasks: Sequence[int], digest: str, folder: Path) -> dic
         "scatter": resources.nodes > 1 and not any("place=" in line for line in job.directives),
         "directives": [_directive(job.scheduler, line) for line in job.directives],
     }
+
+
+def _project_dir(job: Job) -> str:
+    """The project as a word of shell."""
+    return _ORIGINS[job.scheduler] if job.project_dir == HERE else literal(job.project_dir)
+
+
+def _checks(job: Job) -> tuple[str, ...]:
+    """The command that makes the checks of the stage's gate; none where it has none."""
+    config = ("--config", job.config_path, "--task", "{task}")
+    return (job.runtime.python, "-m", "ledger.gate", *config) if job.config.get("gate") else ()
 
 
 def _title(job: Job, tasks: Sequence[int]) -> str:
@@ -261,7 +288,9 @@ def _task_word(word: str) -> str:
 
 def absolute(job: Job, path: str) -> str:
     """A path of the plan on the host: relative ones are under the project."""
-    return path if path.startswith("/") else f"{job.project_dir.rstrip('/')}/{path}"
+    if path.startswith("/") or job.project_dir == HERE:
+        return path
+    return f"{job.project_dir.rstrip('/')}/{path}"
 
 
 def _short_name(name: str, length: int) -> str:
@@ -317,7 +346,7 @@ def _texts(job: Job) -> Iterator[tuple[str, str]]:
 
 def _check_paths(job: Job) -> list[str]:
     problems = []
-    if not job.project_dir.startswith("/"):
+    if not job.project_dir.startswith("/") and job.project_dir != HERE:
         problems.append(f"project_dir: {job.project_dir!r} is no absolute path. Give one")
     logs = absolute(job, job.log_dir)
     bad = re.search(_MISREAD.get(job.scheduler, "$^"), logs)

@@ -31,7 +31,7 @@ def configuration(study: Loaded, site: Site, root: Path) -> dict[str, Any]:
 
 def folder(config: dict[str, Any], root: Path) -> Path:
     """Where the report of a configuration goes unless somebody says otherwise."""
-    named = config["parameters"].get("analyze", {}).get("results_dir")
+    named: str = config["parameters"].get("analyze", {}).get("results_dir", "")
     return root / (named or config["paths"]["results"])
 
 

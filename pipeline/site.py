@@ -13,6 +13,7 @@ import msgspec
 
 from pipeline import validate, yamlio
 from pipeline.errors import ConfigError
+from pipeline.job import HERE
 from pipeline.study import ResourceSpec
 
 EnvName = Literal["light", "hf", "nemo"]
@@ -147,7 +148,7 @@ def load(root: Path, name: str) -> Site:
     """A site by name, or by the path of its file. Raises ConfigError with every problem."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else root / "sites" / f"{name}.yaml"
     if not path.exists() and name == "local":
-        return _complete(_local(), root)
+        return _complete(local(), root)
     if not path.exists():
         known = names(root)
         raise ConfigError([f"{path}: there is no such site; {yamlio.nearest(name, known)}"])
@@ -174,6 +175,8 @@ def read(raw: dict[str, Any], where: str, root: Path) -> Site:
             rest[key] = {}
             found[key] = built
     site = validate.build(Site, rest, "$", problems)
+    if site and site.project_dir == HERE:
+        problems.append(f"project_dir: {HERE!r} is no absolute path. Give one, or leave it away")
     validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], where)
     if site is None:
         raise AssertionError("validate.finish raises when there are problems")
@@ -191,7 +194,7 @@ def _complete(site: Site, root: Path) -> Site:
         )
         changes["max_gpus"] = max(0, site.max_gpus)
     elif site.scheduler == "local":
-        machine = _local()
+        machine = local()
         for key in ("slots", "max_cpus", "max_mem"):
             changes[key] = getattr(site, key) or getattr(machine, key)
         changes["max_gpus"] = machine.max_gpus if site.max_gpus < 0 else site.max_gpus
@@ -199,7 +202,7 @@ def _complete(site: Site, root: Path) -> Site:
     return msgspec.structs.replace(site, **changes) if changes else site
 
 
-def _local() -> Site:
+def local() -> Site:
     """This machine as a site: all its cores and memory, this interpreter for every environment."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

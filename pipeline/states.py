@@ -18,7 +18,7 @@ class State(StrEnum):
     TIMEOUT = "timeout"
     OOM = "oom"
     CANCELLED = "cancelled"
-    BLOCKED = "blocked"  # its gate found an upstream task without a receipt of success
+    BLOCKED = "blocked"  # by its gate: an upstream task without success, or a check of its own
     LOST = "lost"  # the scheduler no longer knows the job and no final receipt came
     UNKNOWN = "unknown"  # nobody answered
 
@@ -48,7 +48,7 @@ EXIT_MEANINGS = {
     71: "out of memory",
     74: "its receipt could not be written",
     75: "stopped by a signal after a checkpoint",
-    78: "gate closed: an upstream task has no receipt of success",
+    78: "gate closed: an upstream task without success, or a check that its results did not pass",
     126: "the program could not be executed",
     127: "command not found",
 }

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ledger import claims_file
+from ledger import checks_file, claims_file
 from pipeline import validate, yamlio
 from pipeline.errors import ConfigError
 from pipeline.kinds import KINDS
@@ -287,6 +287,8 @@ def load(path: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> 
         _check(base, arms, stages, problems)
     if base and base.claims:
         problems += claims_file.read(base.claims)[1]
+    if base and base.expectations:
+        problems += checks_file.read(base.expectations, "expectations")[1]
     validate.finish(_tidy(problems), str(path))
     if base is None:
         raise AssertionError("validate.finish raises when there are problems")
@@ -502,8 +504,11 @@ def _check_stage(
         problems.append(f"{where}.kind: {stage.kind!r} is no kind; {nearest(stage.kind, KINDS)}")
     elif stage.kind == "command" and not stage.run:
         problems.append(f"{where}.run: missing. A command needs its argv, e.g. [python, x.py]")
+    elif stage.kind == "gate" and (stage.run or not stage.gate):
+        problems.append(f"{where}: a gate has checks under `gate`, and no program under `run`")
     if stage.chain:
         _check_chain(stage, where, problems)
+    problems += checks_file.read(stage.gate, f"{where}.gate")[1]
     for need, arm in stage.needed():
         if need not in stages:
             problems.append(f"{where}.needs: no stage is called {need!r}; {nearest(need, stages)}")

@@ -138,10 +138,9 @@ class Sync:
         """Path -> sha256 of what is sent; path -> why of what is not."""
         digests: dict[str, str] = {}
         left_out: dict[str, str] = {}
-        for path in _files(self.root):
-            name = path.rsplit("/", 1)[-1]
+        for path in files(self.root):
             file = self.root / path
-            if path == self.env_file or any(fnmatch(name, pattern) for pattern in NEVER):
+            if may_hold_secrets(path, self.env_file):
                 left_out[path] = "may hold secrets"
             elif not file.is_file():
                 continue
@@ -250,7 +249,13 @@ def _action(
     return "update" if there[path] == put.get(path) else "changed there"
 
 
-def _files(root: Path) -> Iterator[str]:
+def may_hold_secrets(path: str, env_file: str) -> bool:
+    """Whether a file stays here for its name."""
+    name = path.rsplit("/", 1)[-1]
+    return path == env_file or any(fnmatch(name, pattern) for pattern in NEVER)
+
+
+def files(root: Path) -> Iterator[str]:
     """What git tracks or would track; without git, all but what is made anew."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

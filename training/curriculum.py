@@ -81,12 +81,13 @@ def _problems(row: Mapping[str, Any], where: str, base: Stage, world: int) -> li
         if key in row and not (_whole(row[key]) and row[key] >= 1):
             found.append(f"{where}.{key} is {row[key]!r}, not a whole number of at least 1")
     for key in NUMBERS:
-        least = "above 0" if key in ABOVE_ZERO else "of at least 0"
-        if key in row and not _number(row[key], least):
+        above = key in ABOVE_ZERO
+        if key in row and not (_number(row[key]) and (row[key] > 0 or not above)):
+            least = "above 0" if above else "of at least 0"
             found.append(f"{where}.{key} is {row[key]!r}, not a number {least}")
     betas = row.get("betas", [0.0, 0.0])
     if not (isinstance(betas, list) and len(betas) == 2
-            and all(_number(beta, "of at least 0") and beta < 1 for beta in betas)):
+            and all(_number(beta) and beta < 1 for beta in betas)):
         found.append(f"{where}.betas is {betas!r}, not two numbers from 0 to below 1")
     if found:
         return found
@@ -139,7 +140,5 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _number(value: Any, least: str) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return 0 <= value <= MOST and (value > 0 or least == "of at least 0")
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST

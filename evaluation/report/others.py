@@ -112,6 +112,16 @@ def overview(arms: Sequence[Arm], asked: Asked) -> Table | None:
     return Table("overview", "Runs and metrics", ["run", *names], shown, note=note)
 
 
+def shorten(comparison: dict[str, Any], arms: Sequence[Arm], asked: Asked) -> None:
+    """Where a study asks for metrics and has no benchmarks, its short table shows those metrics."""
+    if not asked.metrics or any(arm.cells or arm.heldout for arm in arms):
+        return
+    comparison["headline"] = ["arm", *asked.metrics]
+    for row, arm in zip(comparison["rows"], arms, strict=True):
+        values = {name: arm.values.get(name) for name in asked.metrics}
+        row |= {name: None if v is None else round(v, 4) for name, v in values.items()}
+
+
 def _in_matrix(name: str, asked: Asked) -> bool:
     return any(name.startswith(f"{start}.") for start in asked.matrices)
 

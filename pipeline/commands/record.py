@@ -73,8 +73,9 @@ def decisions(context: Context, output: str) -> None:
 
 def told(context: Context, loaded: Loaded) -> str:
     """The text of decisions.md, of a run that may have begun."""
+    from pipeline import claims
     from pipeline import decisions as record
     from pipeline.manifest import Store
 
     manifest = Store(context.root / loaded.directory("state")).read()
-    return record.markdown(loaded, manifest)
+    return record.markdown(loaded, manifest, claims.judge(loaded, context.root))

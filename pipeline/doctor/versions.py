@@ -16,17 +16,20 @@ _RELEASE = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
 def requirements(*extras: str) -> dict[str, str]:
     """Package -> what its version must be (`>=2.6`, or nothing), of the project's extras; `""` is
     what every installation has. Empty where the project's own file is not there."""
+    matches = map(_REQUIREMENT.match, lines(*extras))
+    return {match[1]: match[2].strip() for match in matches if match}
+
+
+def lines(*extras: str) -> list[str]:
+    """The same as it is written there: `lm_eval[api]>=0.4.13`."""
     try:
         project: dict[str, Any] = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
     except (OSError, KeyError, tomllib.TOMLDecodeError):
-        return {}
-    found: dict[str, str] = {}
-    for extra in extras:
-        lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
-        for line in lines:
-            if match := _REQUIREMENT.match(line):
-                found[match[1]] = match[2].strip()
-    return found
+        return []
+    named = project["optional-dependencies"]
+    return [
+        line for extra in extras for line in (named[extra] if extra else project["dependencies"])
+    ]
 
 
 def oldest_python() -> tuple[int, ...]:

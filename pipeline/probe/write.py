@@ -19,7 +19,7 @@ WIDTH = 100  # columns
 LONGEST_DEFAULT_S = 48 * 3600  # a job that says nothing should not ask for a week
 OLDEST_PYTHON = (3, 11)
 
-_TITLES = {"pbs": "PBS", "torque": "Torque", "slurm": "Slurm", "local": "a host of its own"}
+TITLES = {"pbs": "PBS", "torque": "Torque", "slurm": "Slurm", "local": "a host of its own"}
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 _QUEUE_KEYS = (
     "max_walltime", "max_nodes", "min_nodes", "max_gpus", "min_gpus", "max_cpus", "max_mem",
@@ -51,54 +51,54 @@ def site_file(
 def _head(
     name: str, host: str, cluster: Cluster, machine: Machine, day: str
 ) -> Iterator[str]:  # fmt: skip
-    title = " ".join(filter(None, [_TITLES[cluster.scheduler], cluster.version]))
+    title = " ".join(filter(None, [TITLES[cluster.scheduler], cluster.version]))
     where = machine.host or host
-    yield from _comment(
+    yield from comment(
         f"{title} on {where}, asked on {day} by `pipeline sites add`; with --force it asks again. "
         "Behind each value stands where it comes from. docs/sites.md explains the keys."
     )
     for note in cluster.notes:
-        yield from _comment(note)
+        yield from comment(note)
     if machine.missing:
-        yield from _comment(f"Not on PATH there: {', '.join(machine.missing)}")
-    yield from _line("site", name, "")
+        yield from comment(f"Not on PATH there: {', '.join(machine.missing)}")
+    yield from line("site", name, "")
     untested = "; written from Torque's manual and never tried on one"
     said = "found by its commands on PATH" + (untested if cluster.scheduler == "torque" else "")
-    yield from _line("scheduler", cluster.scheduler, said)
+    yield from line("scheduler", cluster.scheduler, said)
     if host:
-        yield from _line("host", host, "--host, for ssh")
+        yield from line("host", host, "--host, for ssh")
 
 
 def _paths(project: str, machine: Machine) -> Iterator[str]:
     if not project:
-        yield from _comment("project_dir: /path/there  # not found: say where with --project-dir")
+        yield from comment("project_dir: /path/there  # not found: say where with --project-dir")
     else:
         found = "found there" if project == machine.project else "--project-dir, not there yet"
-        yield from _line("project_dir", project, found)
+        yield from line("project_dir", project, found)
     room = "; ".join(disk.words() for disk in machine.disks)
     said = "empty: <state_dir>/logs" + (f". Room: {room}" if room else "")
-    yield from _line("log_dir", "", said)
-    yield from _line("env_file", ".env", "tokens, mode 0600; the default")
+    yield from line("log_dir", "", said)
+    yield from line("env_file", ".env", "tokens, mode 0600; the default")
 
 
 def _jobs(cluster: Cluster, machine: Machine) -> Iterator[str]:
     facts = cluster.facts
     if cluster.scheduler != "local":
         account = facts.get("account", Known("", "not told; set it where jobs are charged"))
-        yield from _line("account", account.value, account.source)
+        yield from line("account", account.value, account.source)
         queue = _cpu_queue(cluster)
         said = "has no GPUs, so jobs without any go there" if queue else "no queue without GPUs"
-        yield from _line("cpu_queue", queue, said)
+        yield from line("cpu_queue", queue, said)
     net = machine.interface
     said = "/sys/class/net of the login node" if net else "none like ib0 or hsn0 on the login node"
-    yield from _line("network_interface", net, said)
-    yield from _line("throttle", 0, "no limit on an array's tasks at a time; the default")
+    yield from line("network_interface", net, said)
+    yield from line("throttle", 0, "no limit on an array's tasks at a time; the default")
     yield from _gpu(cluster, machine)
-    yield from _comment("charge: not told; with {gpu_hour: 1.0}, say, `plan` tells what it costs")
+    yield from comment("charge: not told; with {gpu_hour: 1.0}, say, `plan` tells what it costs")
     kind = machine.disks[0].kind if machine.disks else "unknown"
     said = f"seconds for a receipt to show; the default. The project's file system: {kind}"
-    yield from _line("receipt_grace", 120, said)
-    yield from _line("directives", [], "none")
+    yield from line("receipt_grace", 120, said)
+    yield from line("directives", [], "none")
 
 
 def _gpu(cluster: Cluster, machine: Machine) -> Iterator[str]:
@@ -115,9 +115,9 @@ def _gpu(cluster: Cluster, machine: Machine) -> Iterator[str]:
         asked = "sinfo" if cluster.scheduler == "slurm" else "pbsnodes"
     if found:
         value = {"name": found.name, "memory": f"{found.memory}GiB"}
-        yield from _line("gpu", value, f"{asked}; memory: {found.how}")
+        yield from line("gpu", value, f"{asked}; memory: {found.how}")
     elif there:
-        yield from _comment(
+        yield from comment(
             "gpu: not told; with {name: a100-40, memory: 40GiB}, say, `plan` tells what fits"
         )
 
@@ -126,50 +126,50 @@ def _limits(cluster: Cluster) -> Iterator[str]:
     for key, unknown in _SITE_KEYS.items():
         known = cluster.facts.get(key)
         if known is None:
-            yield from _comment(f"{key}: {unknown}")
+            yield from comment(f"{key}: {unknown}")
         else:
-            yield from _line(key, known.value, known.source)
+            yield from line(key, known.value, known.source)
 
 
 def _local(machine: Machine) -> Iterator[str]:
     gpus, cores = len(machine.gpus), machine.cores
-    yield from _line("slots", cores, "nproc: cores that tasks use together")
-    yield from _line("max_cpus", cores, "nproc")
+    yield from line("slots", cores, "nproc: cores that tasks use together")
+    yield from line("max_cpus", cores, "nproc")
     kinds = f": {', '.join(dict.fromkeys(machine.gpus))}"[:70] if gpus else ""
-    yield from _line("max_gpus", gpus, f"nvidia-smi -L{kinds}")
+    yield from line("max_gpus", gpus, f"nvidia-smi -L{kinds}")
     if machine.mem_bytes:
-        yield from _line("max_mem", machine.mem_bytes, "/proc/meminfo, bytes")
+        yield from line("max_mem", machine.mem_bytes, "/proc/meminfo, bytes")
     yield ""
-    yield from _comment("What a job asks for unless its study says otherwise.")
+    yield from comment("What a job asks for unless its study says otherwise.")
     yield "defaults:"
-    yield from _line("nodes", 1, "", 1)
-    yield from _line("gpus", gpus, "all of them" if gpus else "there are none", 1)
-    yield from _line("cpus", cores if gpus else 1, "", 1)
+    yield from line("nodes", 1, "", 1)
+    yield from line("gpus", gpus, "all of them" if gpus else "there are none", 1)
+    yield from line("cpus", cores if gpus else 1, "", 1)
     if machine.mem_bytes:
         part = 0.9 if gpus else 0.25
-        yield from _line("mem", mib(share(machine, part)), f"{part:.0%} of the memory", 1)
-    yield from _line("walltime", "24:00:00", "", 1)
-    yield from _line("queue", "", "", 1)
+        yield from line("mem", mib(share(machine, part)), f"{part:.0%} of the memory", 1)
+    yield from line("walltime", "24:00:00", "", 1)
+    yield from line("queue", "", "", 1)
 
 
 def _defaults(cluster: Cluster) -> Iterator[str]:
     queue = _main_queue(cluster)
     node = queue.node() if queue else None
-    yield from _comment("What a stage asks for unless its study says otherwise; per node.")
+    yield from comment("What a stage asks for unless its study says otherwise; per node.")
     yield "defaults:"
-    yield from _line("nodes", 1, "", 1)
+    yield from line("nodes", 1, "", 1)
     if queue is None or node is None:
-        yield from _comment("gpus, cpus, mem: not told; give what a node has", 1)
+        yield from comment("gpus, cpus, mem: not told; give what a node has", 1)
     else:
         yield from _node_defaults(queue, node)
     longest = queue.limits.get("max_walltime") if queue else None
     span = min(longest.value, LONGEST_DEFAULT_S) if longest else LONGEST_DEFAULT_S // 2
     said = "of the queue's limit, 48 hours at most" if longest else "the queue sets no limit"
-    yield from _line("walltime", validate.format_walltime(span), said, 1)
+    yield from line("walltime", validate.format_walltime(span), said, 1)
     if queue:
         default = ", which is the default one" if queue.name == cluster.default_queue else ""
         reason = "the one with the most GPUs" if queue.gpus else "no queue has GPUs"
-        yield from _line("queue", queue.name, reason + default, 1)
+        yield from line("queue", queue.name, reason + default, 1)
 
 
 def _node_defaults(queue: QueueFacts, node: Node) -> Iterator[str]:
@@ -180,11 +180,11 @@ def _node_defaults(queue: QueueFacts, node: Node) -> Iterator[str]:
         most = min(has, queue.limits[limit].value)
         if most or key == "gpus":
             value = mib(most) if key == "mem" else most
-            yield from _line(key, value, "all that its node has" if key == "gpus" else "", 1)
+            yield from line(key, value, "all that its node has" if key == "gpus" else "", 1)
 
 
 def _queues(cluster: Cluster) -> Iterator[str]:
-    yield from _comment("Limits; a request over one is refused before it is submitted.")
+    yield from comment("Limits; a request over one is refused before it is submitted.")
     listed = [queue for queue in cluster.queues if _writable(queue.name)]
     if not any(not queue.closed for queue in listed):
         yield "queues: {}"
@@ -192,17 +192,17 @@ def _queues(cluster: Cluster) -> Iterator[str]:
         yield "queues:"
     for queue in sorted(listed, key=lambda q: bool(q.closed)):
         if queue.closed:
-            yield from _comment(f"{queue.name}: not for you. {queue.closed}", 1)
+            yield from comment(f"{queue.name}: not for you. {queue.closed}", 1)
             continue
         default = ["the default one"] if queue.name == cluster.default_queue else []
         for note in [*default, *queue.notes]:
-            yield from _comment(note, 1)
+            yield from comment(note, 1)
         known = [(key, queue.limits[key]) for key in _QUEUE_KEYS if key in queue.limits]
         yield f"  {_key(queue.name)}:" + ("" if known else " {}")
         for key, limit in known:
-            yield from _line(key, _shown(key, limit.value), limit.source, 2)
+            yield from line(key, _shown(key, limit.value), limit.source, 2)
     if left := len(cluster.queues) - len(listed):
-        yield from _comment(f"{left} more have names that cannot be written", 1)
+        yield from comment(f"{left} more have names that cannot be written", 1)
 
 
 def _environments(scheduler: str, machine: Machine, project: str) -> Iterator[str]:
@@ -210,11 +210,11 @@ def _environments(scheduler: str, machine: Machine, project: str) -> Iterator[st
     if machine.modules:
         said.append(f"Modules there: {', '.join(machine.modules[:12])}.")
         said.append('To load one: activate: ["module load NAME"].')
-    yield from _comment(" ".join(said))
+    yield from comment(" ".join(said))
     light = ".venv" in machine.venvs
     hf = ".venv-hf" in machine.venvs
     if not (machine.python or light):
-        yield from _comment("No python3 is on PATH there: name each one's python.")
+        yield from comment("No python3 is on PATH there: name each one's python.")
         yield "environments: {}"
         return
     yield "environments:"
@@ -234,21 +234,21 @@ def _nemo(machine: Machine) -> Iterator[str]:
     said = f"Container runtimes on PATH: {', '.join(runtimes) or 'none'}."
     image = next((i for i in machine.images if "nemo" in i.lower()), "")
     if "enroot" in machine.tools and image:
-        yield from _comment(said, 1)
+        yield from comment(said, 1)
         yield from _environment("nemo", "python", "the container's")
-        yield from _line("container", "enroot", "", 2)
-        yield from _line("image", image, "enroot list", 2)
+        yield from line("container", "enroot", "", 2)
+        yield from line("image", image, "enroot list", 2)
         return
     # The image is made by the user: until then, the environment is not there.
     container = "enroot" if "enroot" in machine.tools or "apptainer" not in machine.tools else ""
-    yield from _comment(f"{said} Once training/nemo/setup has made the image:", 1)
+    yield from comment(f"{said} Once training/nemo/setup has made the image:", 1)
     shape = "enroot, image: nemo_framework" if container else "apptainer, image: /path/nemo.sif"
-    yield from _comment(f"nemo: {{python: python, container: {shape}}}", 1)
+    yield from comment(f"nemo: {{python: python, container: {shape}}}", 1)
 
 
 def _environment(name: str, python: str, source: str) -> Iterator[str]:
     yield f"  {name}:"
-    yield from _line("python", python, source, 2)
+    yield from line("python", python, source, 2)
 
 
 def _age(version: str) -> str:
@@ -294,17 +294,17 @@ def _shown(key: str, value: Any) -> Any:
     return mib(value) if key == "max_mem" else value
 
 
-def _line(key: str, value: Any, source: str, depth: int = 0) -> Iterable[str]:
+def line(key: str, value: Any, source: str, depth: int = 0) -> Iterable[str]:
     """`key: value  # source`, the source on lines of its own above where it is too long."""
     text = f"{'  ' * depth}{key}: {_value(value)}"
     clean = _clean(source)
     if not clean:
         return [text]
     whole = f"{text}  # {clean}"
-    return [whole] if len(whole) <= WIDTH else [*_comment(clean, depth), text]
+    return [whole] if len(whole) <= WIDTH else [*comment(clean, depth), text]
 
 
-def _comment(text: str, depth: int = 0) -> list[str]:
+def comment(text: str, depth: int = 0) -> list[str]:
     indent = f"{'  ' * depth}# "
     return textwrap.wrap(
         _clean(text), WIDTH, initial_indent=indent, subsequent_indent=indent,

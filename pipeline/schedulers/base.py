@@ -35,7 +35,9 @@ class Submission(msgspec.Struct, frozen=True):
 
     script: str  # path on the scheduler's host
     name: str  # the job's name, e.g. preprocess_patok
-    token: str  # 8 hex digits, unique to the attempt; the scheduler can be asked for it later
+    # Unique to the attempt; the scheduler can be asked for it later. Empty of a command that stands
+    # in a script for users, where nobody asks.
+    token: str
     attempt: int
     array: int | None = None  # number of array elements, 1..array; None is a plain job
     after: tuple[str, ...] = ()  # job ids that must have ended, however they ended

@@ -58,7 +58,7 @@ class PBS:
     def submit_argv(self, submission: Submission) -> list[str]:
         """`-v` takes neither commas nor quotes well, so it carries these two words only."""
         values = f"PIPELINE_TOKEN={submission.token},PIPELINE_ATTEMPT={submission.attempt}"
-        argv = ["qsub", "-v", values]
+        argv = ["qsub", "-v", values] if submission.token else ["qsub"]
         if submission.after:
             argv += ["-W", f"depend=afterany:{':'.join(submission.after)}"]
         script = submission.script

@@ -76,15 +76,9 @@ class Slurm:
         log in as the user once more (`su -`) before it starts each task of an array.
         """
         token = submission.token
-        argv = [
-            "env",
-            f"PIPELINE_TOKEN={token}",
-            f"PIPELINE_ATTEMPT={submission.attempt}",
-            "sbatch",
-            "--parsable",
-            f"--job-name={submission.name}.{token}",
-            "--export=ALL",
-        ]
+        variables = [f"PIPELINE_TOKEN={token}", f"PIPELINE_ATTEMPT={submission.attempt}"]
+        known = ["env", *variables, "sbatch", "--parsable", f"--job-name={submission.name}.{token}"]
+        argv = [*(known if token else ["sbatch", "--parsable"]), "--export=ALL"]
         if submission.after:
             argv += [
                 f"--dependency=afterany:{':'.join(submission.after)}",

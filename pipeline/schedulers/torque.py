@@ -52,7 +52,7 @@ class Torque:
 
     def submit_argv(self, submission: Submission) -> list[str]:
         values = f"PIPELINE_TOKEN={submission.token},PIPELINE_ATTEMPT={submission.attempt}"
-        argv = ["qsub", "-v", values]
+        argv = ["qsub", "-v", values] if submission.token else ["qsub"]
         arrays = [job_id for job_id in submission.after if "[]" in job_id]
         plain = [job_id for job_id in submission.after if "[]" not in job_id]
         kinds = [("afterany", plain), ("afteranyarray", arrays)]

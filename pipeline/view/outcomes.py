@@ -9,6 +9,8 @@ import click
 
 if TYPE_CHECKING:
     from pipeline.attempts import Outcome
+    from pipeline.job import Job
+    from pipeline.report import Report
 
 
 def outcomes(
@@ -26,6 +28,19 @@ def outcomes(
         click.echo(
             f"{outcome.action} {outcome.job}{detail}{identity}{attempt}{patch}{_of(outcome)}"
         )
+
+
+def closed(jobs: Sequence[Job], report: Report) -> None:
+    """The jobs whose own checks closed their gate, which is a finding and no failure."""
+    from pipeline.choose import closed as by_itself
+
+    for job in jobs:
+        found = [task for task in report.jobs[job.name].tasks.values() if by_itself(job, task)]
+        if found:
+            click.echo(
+                f"{job.name}: its gate is closed, which is no failure ({found[0].reason}). To run "
+                f"it and its checks again: pipeline resubmit {job.name}"
+            )
 
 
 def _of(outcome: Outcome) -> str:

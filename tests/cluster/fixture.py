@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,20 +43,37 @@ def _installed() -> bool:
     return all(shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") for name in DAEMONS)
 
 
+@contextmanager
+def _shared(folder: Path) -> Iterator[None]:
+    """Starts the cluster unless it runs, and stops it after the last process of a test run that
+    shares it. One that was running before them is left running."""
+    ours = folder / "slurm.ours"
+    with (folder / "slurm.starts").open("w") as starts, (folder / "slurm.used").open("w") as used:
+        fcntl.flock(starts, fcntl.LOCK_EX)
+        fcntl.flock(used, fcntl.LOCK_SH)
+        if not _script("env").stdout.strip():
+            require("slurm", _installed(), "Slurm is not installed: see tests/cluster/slurm.sh")
+            require("slurm", os.getuid() == 0, "starting a Slurm cluster needs root")
+            ours.touch()
+        started = _script("up") if os.getuid() == 0 else None
+        if started and started.returncode:
+            reason = started.stderr.strip().splitlines()[-1:]
+            require("slurm", False, f"the Slurm cluster does not start: {reason}")
+        fcntl.flock(starts, fcntl.LOCK_UN)
+        yield
+        fcntl.flock(used, fcntl.LOCK_EX)  # once no other process of this run uses it
+        if ours.exists():
+            _script("down")
+            ours.unlink()
+
+
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[Slurm]:
-    """The cluster. One that was running is left running."""
-    found = _script("env").stdout.strip()
-    if not found:
-        require("slurm", _installed(), "Slurm is not installed: see tests/cluster/slurm.sh")
-        require("slurm", os.getuid() == 0, "starting a Slurm cluster needs root")
-    started = _script("up") if os.getuid() == 0 else None
-    if started and started.returncode:
-        reason = started.stderr.strip().splitlines()[-1:]
-        require("slurm", False, f"the Slurm cluster does not start: {reason}")
-    yield _read(found or _script("env").stdout.strip())
-    if not found:
-        _script("down")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """The cluster of all processes of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with _shared(run):
+        yield _read(_script("env").stdout.strip())
 
 
 @pytest.fixture(scope="module")

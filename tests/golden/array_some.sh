@@ -10,7 +10,7 @@
 #LOCAL --array 1-3
 
 JOB='preprocess_patok'
-DIGEST=fc274c451c00f5f33b57623780cc34f5342c123b02d67ca9f9afbef2210957f2
+DIGEST=f7a2015ddc65d571501113f4be38bae4fd5a99246b0ff9e3cfb5d827914a8fdb
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=5400  # seconds
@@ -53,6 +53,7 @@ RECEIPT=$TASK.$JOB_ID
 START=$(date +%s)
 GATE=      # what a closed gate waits for
 CAUGHT=    # number of the last signal that this script got
+KNOWN=     # what CAUGHT was when the last command had ended
 WOKEN=     # set when a signal interrupts `wait`
 STARTED=   # set once the payload is about to start
 PAYLOAD_PID=
@@ -229,6 +230,21 @@ export PIPELINE_PROGRESS
 mkdir -p -- "$STATE_DIR/progress/$JOB"
 rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
 
+# shellcheck disable=SC2317,SC2329
+follow() {  # COMMAND...: runs it, so that signals go through to it, and sets `code` to how it ended
+  "$@" </dev/null &
+  PAYLOAD_PID=$!
+  [[ $CAUGHT == "$KNOWN" ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the number
+  while :; do
+    WOKEN=
+    code=0
+    wait "$PAYLOAD_PID" || code=$?
+    # A signal ends `wait` before the command ends: wait again, for the command's own exit code.
+    [[ -n $WOKEN && $code -gt 128 ]] || break
+  done
+  PAYLOAD_PID=
+}
+
 # --- 5. Payload
 payload=(
   .venv/bin/python
@@ -242,16 +258,7 @@ payload=(
 command -v -- "${payload[0]}" >/dev/null ||
   die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
 STARTED=1
-"${payload[@]}" </dev/null &
-PAYLOAD_PID=$!
-[[ -z $CAUGHT ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the payload had a number
-while :; do
-  WOKEN=
-  code=0
-  wait "$PAYLOAD_PID" || code=$?
-  # A signal ends `wait` before the payload ends: wait again, for the payload's own exit code.
-  [[ -n $WOKEN && $code -gt 128 ]] || break
-done
+follow "${payload[@]}"
 
 # --- 6. The EXIT trap writes how it ended
 exit "$code"

@@ -87,6 +87,7 @@ def train_job(**changes: Any) -> Job:
     return make_job(**(values | changes))
 
 
+GATE = {"gate": [{"id": "there", "file": "out", "exists": True}]}
 CHAIN = Chain(links=4, notice_s=600, total_s=168 * 3600)
 
 
@@ -99,6 +100,12 @@ def _cases() -> list[Case]:
         array = array_job(scheduler=scheduler)
         cases += [
             Case("plain", make_job(scheduler=scheduler)),
+            Case("gate", make_job(
+                scheduler=scheduler, name="accept", kind="gate", config=GATE,
+                argv=("python3", "-m", "ledger.gate", "--config", "jobs/configs/accept.yaml",
+                      "--task", "{task}"),
+            )),
+            Case("train_gate", train_job(scheduler=scheduler, directives=extra, config=GATE)),
             Case("array", array),
             Case("array_some", array, (3, 7, 19)),
             Case("array_one", array, (7,)),

@@ -9,7 +9,7 @@
 #LOCAL --output '/scratch/logs/jobs/split/scheduler'
 
 JOB='split'
-DIGEST=4989719dc6dabb65b261f85870054ff34fd94b2618fd1973e2f9d21b383bd8dc
+DIGEST=10219cf4b13379f3404b41c8be6820d0b84db0dcf2b6d6970bd1ffe649fde70e
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=14400  # seconds
@@ -45,6 +45,7 @@ RECEIPT=$TASK.$JOB_ID
 START=$(date +%s)
 GATE=      # what a closed gate waits for
 CAUGHT=    # number of the last signal that this script got
+KNOWN=     # what CAUGHT was when the last command had ended
 WOKEN=     # set when a signal interrupts `wait`
 STARTED=   # set once the payload is about to start
 PAYLOAD_PID=
@@ -188,6 +189,21 @@ export PIPELINE_PROGRESS
 mkdir -p -- "$STATE_DIR/progress/$JOB"
 rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
 
+# shellcheck disable=SC2317,SC2329
+follow() {  # COMMAND...: runs it, so that signals go through to it, and sets `code` to how it ended
+  "$@" </dev/null &
+  PAYLOAD_PID=$!
+  [[ $CAUGHT == "$KNOWN" ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the number
+  while :; do
+    WOKEN=
+    code=0
+    wait "$PAYLOAD_PID" || code=$?
+    # A signal ends `wait` before the command ends: wait again, for the command's own exit code.
+    [[ -n $WOKEN && $code -gt 128 ]] || break
+  done
+  PAYLOAD_PID=
+}
+
 # --- 5. Payload
 gpus=0
 while IFS= read -r line; do
@@ -205,16 +221,7 @@ payload=(
 command -v -- "${payload[0]}" >/dev/null ||
   die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
 STARTED=1
-"${payload[@]}" </dev/null &
-PAYLOAD_PID=$!
-[[ -z $CAUGHT ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the payload had a number
-while :; do
-  WOKEN=
-  code=0
-  wait "$PAYLOAD_PID" || code=$?
-  # A signal ends `wait` before the payload ends: wait again, for the payload's own exit code.
-  [[ -n $WOKEN && $code -gt 128 ]] || break
-done
+follow "${payload[@]}"
 
 # --- 6. The EXIT trap writes how it ended
 exit "$code"

@@ -9,7 +9,7 @@
 #LOCAL --output '/scratch/logs/jobs/train_vanilla/scheduler'
 
 JOB='train_vanilla'
-DIGEST=a5e6986499bca35ff2be8a394add82f1d41d0aaa814457bd361ee7fbcb6f9736
+DIGEST=5b1900582414ee02b7b5dfc29c33cbd33e94165598ad076fa2250eba43aa13ca
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=172800  # seconds
@@ -45,6 +45,7 @@ RECEIPT=$TASK.$JOB_ID
 START=$(date +%s)
 GATE=      # what a closed gate waits for
 CAUGHT=    # number of the last signal that this script got
+KNOWN=     # what CAUGHT was when the last command had ended
 WOKEN=     # set when a signal interrupts `wait`
 STARTED=   # set once the payload is about to start
 PAYLOAD_PID=
@@ -216,6 +217,21 @@ export PIPELINE_PROGRESS
 mkdir -p -- "$STATE_DIR/progress/$JOB"
 rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
 
+# shellcheck disable=SC2317,SC2329
+follow() {  # COMMAND...: runs it, so that signals go through to it, and sets `code` to how it ended
+  "$@" </dev/null &
+  PAYLOAD_PID=$!
+  [[ $CAUGHT == "$KNOWN" ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the number
+  while :; do
+    WOKEN=
+    code=0
+    wait "$PAYLOAD_PID" || code=$?
+    # A signal ends `wait` before the command ends: wait again, for the command's own exit code.
+    [[ -n $WOKEN && $code -gt 128 ]] || break
+  done
+  PAYLOAD_PID=
+}
+
 # --- 5. Payload
 # Without it NCCL and Gloo may talk over a slow or a closed network.
 interface='ib0'
@@ -292,25 +308,17 @@ names+=(${ENV_NAMES[@]+"${ENV_NAMES[@]}"})
 for name in "${names[@]}"; do  # this way no value stands in argv, for all to see
   [[ -z ${!name:-} ]] || export "APPTAINERENV_$name=${!name}"
 done
-payload=(
+container=(
   apptainer exec --cleanenv --nv --pwd /workspace
   --bind "$PROJECT_DIR:/workspace" --bind "$LOG_DIR:/logs"
-  "$IMAGE" "${payload[@]}"
+  "$IMAGE"
 )
+payload=("${container[@]}" "${payload[@]}")
 
 command -v -- "${payload[0]}" >/dev/null ||
   die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
 STARTED=1
-"${payload[@]}" </dev/null &
-PAYLOAD_PID=$!
-[[ -z $CAUGHT ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the payload had a number
-while :; do
-  WOKEN=
-  code=0
-  wait "$PAYLOAD_PID" || code=$?
-  # A signal ends `wait` before the payload ends: wait again, for the payload's own exit code.
-  [[ -n $WOKEN && $code -gt 128 ]] || break
-done
+follow "${payload[@]}"
 [[ -s $RANK_CODE ]] && ((code)) && read -r code <"$RANK_CODE"
 rm -f -- "$RANK_CODE"
 

@@ -9,7 +9,7 @@
 #LOCAL --output '/scratch/logs/jobs/train_vanilla/scheduler'
 
 JOB='train_vanilla'
-DIGEST=c076ccd5f3de5640a5ade40f087620766bbe847d8d9b28267c3be126203287f5
+DIGEST=d32a2fa11ff48e4139b7fcfcab71ef70638ce62714ce65746dd432a0e10d0b8f
 PROJECT_DIR='/scratch/me/pipeline'
 STATE_DIR='jobs'
 WALLTIME=172800  # seconds
@@ -45,6 +45,7 @@ RECEIPT=$TASK.$JOB_ID
 START=$(date +%s)
 GATE=      # what a closed gate waits for
 CAUGHT=    # number of the last signal that this script got
+KNOWN=     # what CAUGHT was when the last command had ended
 WOKEN=     # set when a signal interrupts `wait`
 STARTED=   # set once the payload is about to start
 PAYLOAD_PID=
@@ -249,6 +250,21 @@ mkdir -p -- "$STATE_DIR/progress/$JOB"
 rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
 export PIPELINE_CHECKPOINT=/workspace/$CHECKPOINT
 
+# shellcheck disable=SC2317,SC2329
+follow() {  # COMMAND...: runs it, so that signals go through to it, and sets `code` to how it ended
+  "$@" </dev/null &
+  PAYLOAD_PID=$!
+  [[ $CAUGHT == "$KNOWN" ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the number
+  while :; do
+    WOKEN=
+    code=0
+    wait "$PAYLOAD_PID" || code=$?
+    # A signal ends `wait` before the command ends: wait again, for the command's own exit code.
+    [[ -n $WOKEN && $code -gt 128 ]] || break
+  done
+  PAYLOAD_PID=
+}
+
 # --- 5. Payload
 # Without it NCCL and Gloo may talk over a slow or a closed network.
 interface='ib0'
@@ -334,10 +350,8 @@ names+=(${ENV_NAMES[@]+"${ENV_NAMES[@]}"})
 for name in "${names[@]}"; do  # by name: a value in argv would be for all to see
   [[ -z ${!name:-} ]] || container+=(--env "$name")
 done
-payload=(
-  "${container[@]}" "$IMAGE"
-  bash -c 'cd /workspace && exec "$@"' bash "${payload[@]}"
-)
+container+=("$IMAGE" bash -c 'cd /workspace && exec "$@"' bash)
+payload=("${container[@]}" "${payload[@]}")
 
 command -v -- "${payload[0]}" >/dev/null ||
   die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
@@ -358,16 +372,7 @@ if [[ -n $QUEUED ]]; then  # by hand, no walltime ends it
   tell_in_time </dev/null >/dev/null 2>&1 &
   TIMER=$!
 fi
-"${payload[@]}" </dev/null &
-PAYLOAD_PID=$!
-[[ -z $CAUGHT ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the payload had a number
-while :; do
-  WOKEN=
-  code=0
-  wait "$PAYLOAD_PID" || code=$?
-  # A signal ends `wait` before the payload ends: wait again, for the payload's own exit code.
-  [[ -n $WOKEN && $code -gt 128 ]] || break
-done
+follow "${payload[@]}"
 [[ -s $RANK_CODE ]] && ((code)) && read -r code <"$RANK_CODE"
 rm -f -- "$RANK_CODE"
 

@@ -22,8 +22,10 @@ decisions:
   - {what: rates stay, why: nobody said, replaced: a decay, when: 2026-01-02, issue: 7}
   - {what: one seed, why: the plan has none}
 claims:
-  - {id: steps, says: ten steps, line: 12, acknowledged: the plan counts from 0}
-  - {id: fine, says: one rate, line: 13}
+  - {id: steps, says: ten steps, line: 12, claimed: 10, computed: fit.micro + 1,
+     acknowledged: the plan counts from 0}
+  - {id: wrong, says: two rates, line: 13, claimed: 2, computed: fit.rate}
+  - {id: fine, says: one rate, line: 14, claimed: 1, computed: fit.rate}
 """
 
 
@@ -67,10 +69,11 @@ def test_revisions_with_computed_values_and_their_reasons(root):
     assert "profiles `fast`; revision `fast`" in told("--profile", "fast")
 
 
-def test_contradictions_that_stand_and_no_other_claim(root):
+def test_contradictions_that_are_acknowledged_and_no_other_claim(root):
     text = told()
-    assert "| steps | ten steps | 12 | the plan counts from 0 |" in text
+    assert "| `steps` | 12 | ten steps | 10 | 9 | the plan counts from 0 |" in text
     assert "one rate" not in text
+    assert "two rates" not in text
 
 
 def test_remedies_are_those_of_attempts_that_reached_the_scheduler(root):

@@ -347,7 +347,8 @@ WRONG = [
     ("script-up", {"stages/split/script": "../../x"}, "'jobs/../../x' leaves the project"),
     ("twins", {"stages/train_x": {**COMMAND, "arms": ["patok"]}, "stages/train": ...,
                "stages/train_x_patok": COMMAND, "stages/export/needs": []}, "Rename a stage or"),
-    ("gate", {"stages/split/gate": [{"below": "${no.thing}"}]}, "stages.split.gate[0].below"),
+    ("gate", {"stages/split/gate": [{"id": "a", "value": 1, "below": "${no.thing}"}]},
+     "stages.split.gate[0].below"),
 ]  # fmt: skip
 
 
@@ -381,11 +382,19 @@ def test_a_variant_without_arms_is_checked_too(tmp_path):
         changed(tmp_path, changes)
 
 
-def test_a_gate_reaches_its_program(tmp_path):
-    gate = [{"id": "loss", "below": "${optimizer.lr}"}]
-    made = changed(tmp_path, {"stages/split/gate": gate})
-    assert made.job("split").config["gate"] == [{"id": "loss", "below": 1e-4}]
-    assert "gate" not in MADE.job("split").config
+def test_a_gate_reaches_its_job(tmp_path):
+    gate = [{"id": "a", "file": "${arm}/${task}.json", "key": "x", "below": "${optimizer.lr}"}]
+    made = changed(tmp_path, {"stages/preprocess/gate": gate})
+    assert made.job("preprocess_patok").config["gate"] == [
+        {"id": "a", "file": "patok/{task4}.json", "key": "x", "below": 1e-4}
+    ]
+    assert "gate" not in MADE.job("preprocess_patok").config
+
+
+def test_expectations_are_resolved(tmp_path):
+    wanted = [{"arm": "patok", "metric": "loss", "below": "${optimizer.lr}"}]
+    made = changed(tmp_path, {"expectations": wanted})
+    assert made.job("analyze").config["expectations"] == [{**wanted[0], "below": 1e-4}]
 
 
 # Anything at all instead of a study.

@@ -181,6 +181,7 @@ def report(run: Fit, loss: float, norm: float, parts: dict[str, float]) -> None:
             **{f"train/{name}": value for name, value in parts.items()},
             "train/learning_rate": rate,
             "train/grad_norm": norm,
+            "train/grad_norm_clipped": min(norm, run.settings.optimizer.clip or math.inf),
             "train/epoch": run.step / run.per_epoch,
             "train/consumed_samples": run.consumed(),
             "train/examples_per_second": pace,

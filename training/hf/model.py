@@ -28,15 +28,11 @@ def build_model(settings: Settings) -> Any:
     Raises BadInput when the weights are missing, incomplete, of another architecture or of another
     vocabulary.
     """
-    import transformers
-
     wanted = settings.model
     if wanted.init == "random":
-        torch.manual_seed(settings.seed)
-        automatic: Any = transformers.AutoModelForCausalLM
-        model = automatic.from_config(_config(wanted, settings.eod), dtype=torch.float32)
+        model = fresh(wanted, settings.eod, settings.seed)
     else:
-        model = _pretrained(wanted)
+        model = pretrained(wanted)
     if getattr(model.config, "final_logit_softcapping", None):
         raise BadInput(
             f"{wanted.base} caps its logits, which the losses here do not", "Name another model"
@@ -46,7 +42,16 @@ def build_model(settings: Settings) -> Any:
     return model
 
 
-def _config(model: Model, eod: int) -> Any:
+def fresh(model: Model, eod: int | None, seed: int) -> Any:
+    """A model with random weights in fp32."""
+    import transformers
+
+    torch.manual_seed(seed)
+    automatic: Any = transformers.AutoModelForCausalLM
+    return automatic.from_config(_config(model, eod), dtype=torch.float32)
+
+
+def _config(model: Model, eod: int | None) -> Any:
     """The architecture's own configuration object with the study's shape in it.
 
     No dropout: a model that has never seen the text does not need it, and GPT-2's would be 0.1.
@@ -91,7 +96,8 @@ def _config(model: Model, eod: int) -> Any:
     return kind(tie_word_embeddings=True, **common)
 
 
-def _pretrained(model: Model) -> Any:
+def pretrained(model: Model) -> Any:
+    """The model of a directory or of the hub in fp32; BadInput as build_model says."""
     import transformers
 
     remedy = (

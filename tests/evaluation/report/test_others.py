@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from evaluation.config import InputError
-from evaluation.report.others import gains, matrices, matrix_table, overview, read_asked
+from evaluation.report.others import (
+    gains,
+    matrices,
+    matrix_table,
+    overview,
+    read_asked,
+    shorten,
+)
 from evaluation.results import Arm
 
 # Ang et al. (2023), table 3, and the run that the plan compares with it.
@@ -78,3 +85,15 @@ def test_a_cross_matrix_has_its_own_sets_on_the_diagonal(tmp_path: Path) -> None
 def test_a_study_without_numbers_of_its_own_has_no_such_tables(tmp_path: Path) -> None:
     asked = read_asked({}, tmp_path)
     assert overview([arm("a")], asked) is None and gains([arm("a")], "a", asked) is None
+
+
+def test_the_short_table_shows_what_a_study_asks_for(tmp_path: Path) -> None:
+    asked = read_asked({"metrics": ["rougeL", "bertscore"]}, tmp_path)
+    arms = [arm("a", rougeL=0.27349)]
+    found: dict[str, Any] = {"headline": ["arm", "bits_per_byte"], "rows": [{"arm": "a"}]}
+    shorten(found, arms, asked)
+    assert found["headline"] == ["arm", "rougeL", "bertscore"]
+    assert found["rows"] == [{"arm": "a", "rougeL": 0.2735, "bertscore": None}]
+    kept: dict[str, Any] = {"headline": ["arm"], "rows": [{"arm": "a"}]}
+    shorten(kept, arms, read_asked({}, tmp_path))
+    assert kept["headline"] == ["arm"]

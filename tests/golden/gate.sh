@@ -1,0 +1,191 @@
+#!/bin/bash -l
+# accept
+#
+# By hand: bash jobs/scripts/split.sh
+# Written by `pipeline render` from job_templates/; change those or the site file, not this one.
+# What it does, step by step: docs/scripts.md
+#LOCAL --cpus 8 --walltime 5400
+#LOCAL --workdir '/scratch/me/pipeline'
+#LOCAL --output '/scratch/logs/jobs/split/scheduler'
+
+JOB='accept'
+DIGEST=0e64723af3358ab84c56b1cb28c091bb2b242167ecdcb3cf83135605abff5ba3
+PROJECT_DIR='/scratch/me/pipeline'
+STATE_DIR='jobs'
+WALLTIME=5400  # seconds
+HOST=${HOSTNAME:-unknown}
+
+die() {  # CODE MESSAGE
+  printf 'error: %s\n' "$2" >&2
+  exit "$1"
+}
+
+# --- 1. Identity: which task this is, and under which id the scheduler knows it
+JOB_ID=${LOCAL_JOB_ID:-}
+TASK=1
+printf -v TASK4 '%04d' "$TASK"
+: "$TASK4"  # for argv; not every program takes it
+QUEUED=$JOB_ID  # empty by hand
+JOB_ID=${JOB_ID:-manual-$HOST-$$}
+JOB_ID=${JOB_ID//[!A-Za-z0-9._\[\]-]/_}
+
+cd -- "$PROJECT_DIR" ||
+  die 65 "$HOST cannot enter the project directory $PROJECT_DIR. Is it mounted here? The site file names it (project_dir)"
+
+# Under a scheduler all output goes to one log a task and attempt, live and under the same name
+# everywhere; what the scheduler keeps itself may come late, or not at all. By hand it stays here.
+LOGS='/scratch/logs/jobs/split'
+if [[ -n $QUEUED ]] && mkdir -p -- "$LOGS" && : >>"$LOGS/$TASK.$JOB_ID.log"; then
+  exec >>"$LOGS/$TASK.$JOB_ID.log" 2>&1
+fi
+
+# --- 2. Receipts: one file says that this task runs, another how it ended
+RECEIPTS=$STATE_DIR/receipts/$JOB
+RECEIPT=$TASK.$JOB_ID
+START=$(date +%s)
+GATE=      # what a closed gate waits for
+CAUGHT=    # number of the last signal that this script got
+KNOWN=     # what CAUGHT was when the last command had ended
+WOKEN=     # set when a signal interrupts `wait`
+STARTED=   # set once the payload is about to start
+PAYLOAD_PID=
+
+json() {  # TEXT: as a JSON string
+  local text=${1//[[:cntrl:]]/ }
+  text=${text//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "$text"
+}
+
+write_receipt() {  # SUFFIX MORE-JSON: to a temporary file, synced, renamed
+  local name=$RECEIPT.$1 attempt=${PIPELINE_ATTEMPT:-0}
+  [[ $attempt =~ ^[0-9]{1,9}$ ]] || attempt=0
+  (
+    trap '' XFSZ  # over a file size limit, a message and not a dead shell
+    printf '{"job": %s, "task": %d, "id": %s, "token": %s, "attempt": %d, "digest": "%s", "host": %s, "pid": %d, "start": %d, "walltime": %d%s}\n' \
+      "$(json "$JOB")" "$TASK" "$(json "$JOB_ID")" "$(json "${PIPELINE_TOKEN:-}")" "$attempt" \
+      "$DIGEST" "$(json "$HOST")" "$$" "$START" "$WALLTIME" "$2" >"$RECEIPTS/.$name.tmp" &&
+      sync -- "$RECEIPTS/.$name.tmp" &&
+      mv -f -- "$RECEIPTS/.$name.tmp" "$RECEIPTS/$name"
+  ) && { sync -- "$RECEIPTS" 2>/dev/null || true; } && return 0  # not every file system needs that
+  rm -f -- "$RECEIPTS/.$name.tmp"
+  return 1
+}
+
+# shellcheck disable=SC2317,SC2329  # traps call it
+finish() {  # the EXIT trap
+  local code=$? signal=null suffix=ok gate=
+  set +e
+  trap '' TERM INT HUP USR1 USR2
+  ((code == 0)) || suffix=fail-$code
+  ((code <= 128 || code > 192)) || signal=$((code - 128))
+  signal=${CAUGHT:-$signal}
+  [[ -z $GATE ]] || gate=", \"gate\": $(json "$GATE")"
+  [[ ! -e ${CLOSED:-} ]] || gate+=', "checks": "closed"'
+  if write_receipt "$suffix" ", \"end\": $(date +%s), \"exit\": $code, \"signal\": $signal$gate"; then
+    rm -f -- "$RECEIPTS/$RECEIPT.run"
+  else
+    printf 'error: %s/%s.%s cannot be written, so nobody will know how task %d ended. Free some space there and run it again\n' \
+      "$RECEIPTS" "$RECEIPT" "$suffix" "$TASK" >&2
+    ((code)) || code=74
+  fi
+  trap - EXIT
+  exit "$code"
+}
+
+# shellcheck disable=SC2317,SC2329
+on_signal() {  # NAME NUMBER: pass it on to the payload, or leave when there is none yet
+  CAUGHT=$2
+  WOKEN=$1
+  [[ -n $STARTED ]] || exit $((128 + $2))
+  [[ -z $PAYLOAD_PID ]] || kill -s "$1" "$PAYLOAD_PID" 2>/dev/null || true
+}
+
+mkdir -p -- "$RECEIPTS" ||
+  die 74 "$PWD/$RECEIPTS cannot be made on $HOST. Free some space there, or correct its owner"
+trap finish EXIT
+trap 'on_signal TERM 15' TERM
+trap 'on_signal TERM 2' INT  # bash starts background programs with INT ignored
+trap 'on_signal HUP 1' HUP
+trap 'on_signal USR1 10' USR1
+trap 'on_signal USR2 12' USR2
+write_receipt run '' ||
+  die 74 "$PWD/$RECEIPTS cannot be written on $HOST. Free some space there, or correct its owner"
+rm -f -- "$RECEIPTS/$RECEIPT".ok "$RECEIPTS/$RECEIPT".fail-*  # of this id before it was requeued
+
+# --- 3. Gate: the newest receipt of every upstream task must be one of success
+# Nothing comes before this job.
+
+# --- 4. Environment
+read_env_file() {  # FILE: export its KEY=VALUE lines; nothing in them is evaluated
+  local line key value number=0 mode
+  [[ -e $1 ]] || return 0
+  mode=$(stat -L -c %a -- "$1")
+  [[ $mode == 600 || $mode == 400 ]] ||
+    die 65 "$1 holds keys and its mode is $mode, not 600. Run: chmod 600 $1"
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
+    if ! [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]]; then
+      printf 'warning: line %d of %s is not KEY=VALUE and is passed over\n' "$number" "$1" >&2
+      continue
+    fi
+    key=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
+    case $value in
+      \"*\"*) value=${value#\"} value=${value%%\"*} ;;
+      \'*\'*) value=${value#\'} value=${value%%\'*} ;;
+      *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
+    esac
+    [[ -n $value && -z ${!key:-} ]] || continue  # what is set already wins
+    export "$key=$value"
+    ENV_NAMES+=("$key")
+  done <"$1"
+}
+
+ENV_NAMES=()
+{ set +x; } 2>/dev/null  # even under `bash -x`, no key gets into a log
+read_env_file '.env'
+set -euo pipefail
+export OMP_NUM_THREADS=8
+PIPELINE_PROGRESS=$PROJECT_DIR/$STATE_DIR/progress/$JOB/$TASK.json
+export PIPELINE_PROGRESS
+mkdir -p -- "$STATE_DIR/progress/$JOB"
+rm -f -- "$STATE_DIR/progress/$JOB/$TASK.json"  # of an earlier attempt
+CLOSED=$STATE_DIR/gates/$JOB/$TASK.closed  # what closes the gate, from the checks
+rm -f -- "$CLOSED"  # of an earlier attempt
+
+# shellcheck disable=SC2317,SC2329
+follow() {  # COMMAND...: runs it, so that signals go through to it, and sets `code` to how it ended
+  "$@" </dev/null &
+  PAYLOAD_PID=$!
+  [[ $CAUGHT == "$KNOWN" ]] || kill -s TERM "$PAYLOAD_PID" || true  # it came just before the number
+  while :; do
+    WOKEN=
+    code=0
+    wait "$PAYLOAD_PID" || code=$?
+    # A signal ends `wait` before the command ends: wait again, for the command's own exit code.
+    [[ -n $WOKEN && $code -gt 128 ]] || break
+  done
+  PAYLOAD_PID=
+}
+
+# --- 5. Payload
+payload=(
+  python3
+  -m ledger.gate
+  --config jobs/configs/accept.yaml
+  --task "$TASK"
+)
+
+command -v -- "${payload[0]}" >/dev/null ||
+  die 127 "${payload[0]} is not on $HOST. Install it, or correct environments in the site file"
+STARTED=1
+follow "${payload[@]}"
+
+# --- 6. Checks of the stage's own, which close the gate behind it or open it
+if ((code == 78)) && [[ -r $CLOSED ]]; then
+  IFS= read -r GATE <"$CLOSED" || true  # for the receipt
+fi
+
+# --- 7. The EXIT trap writes how it ended
+exit "$code"
