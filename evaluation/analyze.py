@@ -15,6 +15,7 @@ from evaluation.files import write_json
 from evaluation.report import account, content, others, page
 from evaluation.report.curves import matrix, training
 from evaluation.report.drawing import styled
+from evaluation.report.expected import others_judged
 from evaluation.report.fairness import fairness
 from evaluation.report.figures import accuracies
 from evaluation.report.findings import Question, compare
@@ -23,6 +24,7 @@ from evaluation.report.sections import Material, answer, sections
 from evaluation.report.spent import spent
 from evaluation.report.tables import markdown
 from evaluation.results import Arm, read_arm, read_json, read_values
+from ledger.results import result_files
 
 BASELINE_NAMES = ("vanilla", "baseline")
 CAUTION = (
@@ -54,11 +56,8 @@ def arm_of(name: str, told: dict[str, Any], config: Config, root: Path) -> Arm:
     own from all the JSON files that it writes to the results, and the last of its metrics.jsonl."""
     aliases = tuple(str(told[key]) for key in ("run",) if told.get(key))
     title = str(told.get("title") or name)
-    parameters = told.get("parameters") or {}
     results = config.top("paths.results", str, "results")
-    files = [Path(p) for p in told.get("outputs") or [] if _result(str(p), results)]
-    if not files and "output_dir" in (parameters.get("evaluate") or {}):
-        files = [Path(parameters["evaluate"]["output_dir"]) / "metrics.json"]
+    files = [Path(path) for path in result_files(told, results)]
     for path in files:
         if path.name == "metrics.json" and _benchmarked(root / path, name):
             return replace(read_arm(root / path, name, aliases), title=title)
@@ -70,11 +69,6 @@ def arm_of(name: str, told: dict[str, Any], config: Config, root: Path) -> Arm:
         raise InputError(f"arm {name} has no results ({looked})", "Run the stages that write them")
     arm = read_values(name, title, found, aliases)
     return replace(arm, values={**{k: rows[-1][1] for k, rows in curves.items()}, **arm.values})
-
-
-def _result(path: str, results: str) -> bool:
-    inside = path.startswith(results.rstrip("/") + "/")
-    return path.endswith(".json") and (inside or path.endswith("/metrics.json"))
 
 
 def _benchmarked(path: Path, name: str) -> bool:
@@ -113,6 +107,7 @@ def report(config: Config, arms: list[Arm], folder: Path, baseline: str) -> int:
     seed = config.get("seed", int, 0)
     comparison = compare(arms, Question(baseline, expectations, demo, seed))
     base = comparison["details"]["baseline"]
+    comparison["details"]["checks"] = others_judged(config, root)
     jobs, asked = job_configs(config, root), others.read_asked(config.top("report", dict, {}), root)
     others.shorten(comparison, arms, asked)
     runs = read_runs(config, root, jobs)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.config import InputError
-from evaluation.report.records import Answers, read_answers, suffix
+from evaluation.report.records import Answers, read_answers
 from evaluation.report.statistics import wilson
+from ledger.evidence import numbers
+from ledger.results import accuracies
 
 BITS = ("bits_per_byte", "bits_per_byte_own_tokens_upper_bound", "unigram_bits_per_byte")
 STEP = re.compile(r"step_0*(\d+)")
@@ -105,23 +107,8 @@ def read_json(path: Path, name: str | None = None) -> dict[str, Any]:
 
 
 def _cells(values: dict[str, Any]) -> dict[str, Cell]:
-    """pacute, pacute.affixation, ... for multiple choice; the same with .gen for free answers, with
-    .marginal for answers that are marginalised over tokenisations, with @fil for one language."""
-    flat: dict[str, dict[str, Any]] = {}
-    for scoring, groups in ((None, values["benchmarks"]), ("marginal", values.get("marginal"))):
-        for group, modes in (groups or {}).items():
-            for mode, result in modes.items():
-                ending = suffix(mode, scoring)
-                flat[f"{group}{ending}"] = result
-                for part, cell in result["by"].items():
-                    if part != group:
-                        flat[f"{group}.{part}{ending}"] = cell
-                for language, cell in (result.get("by_language") or {}).items():
-                    flat[f"{group}{ending}@{language}"] = cell
-                for both, cell in (result.get("by_part_language") or {}).items():
-                    part, _, language = both.partition("@")
-                    if part != group:
-                        flat[f"{group}.{part}{ending}@{language}"] = cell
+    """The counts by metric. Raises ValueError for those that cannot be."""
+    flat = accuracies(values)
     cells = {
         key: Cell(int(cell["n"]), int(cell["correct"]), float(cell["chance"]))
         for key, cell in flat.items()
@@ -149,19 +136,6 @@ def _checkpoints(folder: Path) -> dict[int, dict[str, Cell]]:
         if match := STEP.fullmatch(path.parent.name):
             found[int(match[1])] = read_arm(path).cells
     return dict(sorted(found.items()))
-
-
-def numbers(values: Any, name: str = "") -> dict[str, float]:
-    """Every number in nested mappings under its dotted name: {"perplexity": {"C1": 25}} gives
-    perplexity.C1."""
-    if isinstance(values, bool) or values is None:
-        return {}
-    if isinstance(values, int | float):
-        return {name: float(values)} if name else {}
-    found: dict[str, float] = {}
-    for key, value in values.items() if isinstance(values, dict) else ():
-        found |= numbers(value, f"{name}.{key}" if name else str(key))
-    return found
 
 
 def read_values(name: str, title: str, paths: list[Path], aliases: tuple[str, ...]) -> Arm:

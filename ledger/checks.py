@@ -20,6 +20,7 @@ from ledger.names import LedgerError, nearest
 from ledger.operations import said, same
 from ledger.units import Quantity
 
+BOUNDED = ("above", "below", "at_least", "at_most", "between", "range", "near")
 NEAR = 0.2  # a result within a fifth of a figure is near it, where no tolerance is given
 
 
@@ -80,6 +81,17 @@ class World:
     task: int = 1
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     rows: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def arm(self, check: Check) -> str:
+        """The arm that a check names, by its id or alias; of one, it need not. Raises Missing."""
+        given = str(check.given.get("arm", ""))
+        if not given and len(self.values) == 1:
+            return next(iter(self.values))
+        name = self.aliases.get(given, given)
+        if name not in self.values:
+            raise Missing(f"no arm {given!r} has results; {nearest(given, self.values)}")
+        return name
 
     def path(self, text: str) -> Path:
         """A file that a check names."""
@@ -152,13 +164,8 @@ def _value(check: Check, world: World) -> tuple[Verdict, str, str]:
         return _passed(_alike(value, check.wanted) == (check.test == "is")), _short(value), where
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Verdict.INCONCLUSIVE, f"{_short(value)} is no number", where
-    low, high, inside = bounds(check, world.parameters)
-    good = (
-        math.isfinite(value)
-        and (low is None or value > low or (inside and same(value, low)))
-        and (high is None or value < high or (inside and same(value, high)))
-    )
-    return _passed(good), _number_text(value), where
+    place = bounds(check, world.parameters).place(value)
+    return _passed(place == "inside"), _number_text(value), where
 
 
 def _alike(value: Any, wanted: Any) -> bool:
@@ -175,21 +182,38 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def bounds(
-    check: Check, parameters: Mapping[str, Any]
-) -> tuple[float | None, float | None, bool]:
-    """The least and the most that a check allows, None for no bound, and whether they are allowed
-    themselves. Raises LedgerError for an expression that has no number."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the most that a check allows, None for no bound; whether the ends belong to
+    what it allows."""
+
+    low: float | None
+    high: float | None
+    ends: bool
+
+    def place(self, value: float) -> str:
+        """`inside`, `below` or `above`; a number that is not finite is never inside."""
+        if self.low is not None and not (value > self.low or (self.ends and same(value, self.low))):
+            return "below"
+        if self.high is None:
+            return "inside" if value < math.inf else "above"
+        return "inside" if value < self.high or (self.ends and same(value, self.high)) else "above"
+
+
+def bounds(check: Check, parameters: Mapping[str, Any]) -> Bounds:
+    """What a check of BOUNDED allows. Raises LedgerError for an expression that has no number."""
     test, wanted = check.test, check.wanted
     if test in ("between", "range"):
         low, high = (_figure(end, parameters) for end in wanted)
-        return low, high, True
+        return Bounds(low, high, True)
     figure = _figure(wanted, parameters)
     if test == "near":
         far = _tolerance(check.given.get("tolerance"), figure)
-        return figure - far, figure + far, True
-    inside = test in ("at_least", "at_most")
-    return (figure, None, inside) if test in ("above", "at_least") else (None, figure, inside)
+        return Bounds(figure - far, figure + far, True)
+    ends = test in ("at_least", "at_most")
+    if test in ("above", "at_least"):
+        return Bounds(figure, None, ends)
+    return Bounds(None, figure, ends)
 
 
 def _figure(wanted: Any, parameters: Mapping[str, Any]) -> float:
@@ -226,9 +250,7 @@ def _find(check: Check, world: World) -> tuple[Any, str]:
 
 def _metric(check: Check, world: World) -> tuple[Any, str]:
     """Of an arm: a number of its files, or of the rows that it left."""
-    arm, metric = str(check.given.get("arm", "")), check.given["metric"]
-    if arm not in world.values:
-        raise Missing(f"no arm {arm!r} has results; {nearest(arm, world.values)}")
+    arm, metric = world.arm(check), check.given["metric"]
     own = world.values[arm]
     if metric in own and "at" not in check.given:
         return own[metric], f"{arm}, {metric}"
@@ -260,7 +282,7 @@ def _at(rows: Sequence[Row], at: str | int, path: Path) -> tuple[Any, str]:
 
 def _trend(check: Check, world: World) -> tuple[Verdict, str, str]:
     if check.source == "metric":
-        paths, key = world.rows.get(str(check.given.get("arm", "")), ()), check.given["metric"]
+        paths, key = world.rows.get(world.arm(check), ()), check.given["metric"]
     else:
         paths, key = [world.path(check.given["file"])], check.given["key"]
     if not paths:

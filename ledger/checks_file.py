@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ledger import matrix
-from ledger.checks import Check
+from ledger.checks import BOUNDED, Check
 from ledger.expressions import parse
 from ledger.names import LedgerError, nearest
 from ledger.operations import said
@@ -70,9 +70,9 @@ def _check(item: Mapping[str, Any], path: str, problems: list[str]) -> Check | N
 
 
 def _told(item: Mapping[str, Any]) -> str:
-    """The name of a check of an arm's metric that has none: `C1.perplexity`, with `@360` at a
-    step."""
-    at = f"@{item['at']}" if "at" in item else ""
+    """The name of a check of an arm's metric that has none: `C1.perplexity`, `C1.loss@360` at a
+    step, `C1.loss@all` of a trend."""
+    at = f"@{item['at']}" if "at" in item else "@all" if "trend" in item else ""
     return f"{item.get('arm', '')}.{item['metric']}{at}" if "metric" in item else ""
 
 
@@ -109,7 +109,7 @@ def _check_test(
         else:
             for end in wanted:
                 _check_number(end, f"{path}.{test}", problems)
-    elif test in ("above", "below", "at_least", "at_most", "near"):
+    elif test in BOUNDED:
         _check_number(wanted, f"{path}.{test}", problems)
     if source == "file" and test != "exists" and "key" not in item:
         problems.append(f"{path}.key: missing. Name the value in the file, e.g. train/loss")

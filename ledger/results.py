@@ -18,8 +18,9 @@ def world(config: Mapping[str, Any], root: Path, task: int = 1) -> World:
     arms = config.get("arms") or {}
     where = str((config.get("paths") or {}).get("results", "results"))
     values = _Lazy(arms, root, where)
-    rows = {arm: _rows(told, root) for arm, told in arms.items()}
-    return World(root, config.get("parameters") or {}, task, values, rows)
+    rows = {arm: row_files(told, root) for arm, told in arms.items()}
+    aliases = {str(told.get("run")): arm for arm, told in arms.items() if told.get("run")}
+    return World(root, config.get("parameters") or {}, task, values, rows, aliases)
 
 
 class _Lazy(Mapping[str, Mapping[str, float]]):
@@ -100,7 +101,7 @@ def accuracies(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return flat
 
 
-def _rows(told: Mapping[str, Any], root: Path) -> list[Path]:
+def row_files(told: Mapping[str, Any], root: Path) -> list[Path]:
     """The metrics.jsonl of an arm: an output of its jobs, in one, or beside one; else in its
     checkpoints' folder."""
     named = [str(path) for path in told.get("outputs") or []]

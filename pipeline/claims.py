@@ -51,8 +51,8 @@ def judge(loaded: Loaded, root: Path) -> list[Judged]:
 
 
 def names(loaded: Loaded, root: Path) -> Mapping[str, Any]:
-    """The parameters by their sections; `arms`, `stages` and `plan`, and under `profiles` all of
-    it as each profile makes it."""
+    """The parameters by their sections; `arms`, `stages`, `expectations` and `plan`, and under
+    `profiles` all of it as each profile makes it."""
     reference = site.reference(root)  # nothing that is looked at here depends on the site
 
     def overview() -> dict[str, Any]:
@@ -75,6 +75,7 @@ def names(loaded: Loaded, root: Path) -> Mapping[str, Any]:
         name: lambda name=name: names(study.under(loaded, name), root)  # type: ignore[misc]
         for name in loaded.document.profiles
     })  # fmt: skip
+    makers["expectations"] = lambda: config["it"]["expectations"]
     makers["plan"] = lambda: _plan(loaded, reference)
     return Lazy(makers)
 

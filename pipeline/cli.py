@@ -125,30 +125,51 @@ def plan(context: Context, as_json: bool) -> None:
 @click.option(
     "--claims", "all_claims", is_flag=True, help="Show every claim, not contradictions only."
 )
+@click.option("--results", is_flag=True, help="Judge what a run left, by expectations and gates.")
 @JSON
 @run_options
 @click.pass_context
-def check(ctx: click.Context, context: Context, as_json: bool, all_claims: bool) -> None:
+def check(
+    ctx: click.Context, context: Context, as_json: bool, all_claims: bool, results: bool
+) -> None:
     """Check a study against its schema, the site and the figures that its plan claims.
 
     Reports every problem together, each with file, YAML path, value and remedy; exits 2 on any.
     Computes what the plan claims (docs/ledger.md) and exits 1 where a claim contradicts the study
     and nobody acknowledged it.
 
+    With --results it judges what a run left instead, PASS, FAIL or INCONCLUSIVE with the evidence:
+    the study's expectations, and what the gates of its stages found last. Exits 1 on any FAIL.
+
     \b
     Example:
       pipeline check
       pipeline check --study wiki-curriculum --claims
+      pipeline check --study efcamdat-ilm --results
     """
     from pipeline import claims, revisions, secret
     from pipeline.view import study as study_view
 
+    if results:
+        ctx.exit(_check_results(context, as_json))
     made = context.plan(reference=True)
     secret.refuse(made.jobs)
     revisions.check(made.study)
     judged = claims.judge(made.study, context.root)
     study_view.check(made, judged, as_json, all_claims)
     ctx.exit(1 if any(one.stands for one in judged) else 0)
+
+
+def _check_results(context: Context, as_json: bool) -> int:
+    """Shows what became of a run's expectations and gates; the exit code."""
+    from ledger.checks import Verdict
+    from pipeline import outcomes, plan, study
+    from pipeline.view import results as results_view
+
+    loaded = study.load(context.study_path, context.profiles, context.sets)
+    judged = outcomes.judge(plan.make(loaded, context.looking_site()), context.root)
+    results_view.results(judged, as_json)
+    return 1 if judged.counts()[Verdict.FAIL] else 0
 
 
 @cli.command()

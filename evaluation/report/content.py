@@ -134,6 +134,10 @@ def expectations(comparison: dict[str, Any]) -> Table | None:
             f"{one['value']:.1f} {span(interval)}"
         )
         rows.append([one["arm"], one["metric"], _range(one["range"]), value, verdict])
+    rows += [
+        ["", one["id"], one["wanted"], one["found"], one["verdict"]]
+        for one in comparison["details"].get("checks", [])
+    ]
     head = ["arm", "metric", "expected", "result", "verdict"]
     caption = "The study's expectations beside the results"
     return Table("expectations", caption, head, rows, 2, "", True) if rows else None

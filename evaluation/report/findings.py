@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.config import InputError
 from evaluation.report.cascade import cascade
-from evaluation.report.expected import judge
+from evaluation.report.expected import judge, of_figures, read
 from evaluation.report.notes import notes
 from evaluation.report.records import Answers, joined
 from evaluation.report.statistics import (
@@ -19,6 +19,7 @@ from evaluation.report.statistics import (
     share_interval,
 )
 from evaluation.results import BITS, Arm, Cell, language_names, metric_names
+from ledger.checks import Check
 
 HIGHER_LEVELS = ("level3", "level4", "level5")
 LEVEL = 0.05  # of the corrected tests
@@ -47,8 +48,8 @@ def compare(arms: list[Arm], question: Question) -> dict[str, Any]:
     names, spoken = metric_names(arms), language_names(arms)
     measured, tests = _measure(arms, base, [*names, *spoken], question)
     judged = [
-        judge(expected, find_arm(arms, str(expected.get("arm")), "expectation's arm"), measured)
-        for expected in question.expectations
+        judge(expected, _arm_of(arms, expected), measured)
+        for expected in of_figures(read(question.expectations))
     ]
     details = {
         "baseline": base.id,
@@ -67,6 +68,13 @@ def compare(arms: list[Arm], question: Question) -> dict[str, Any]:
         "notes": notes(arms, details, question.demo),
         "details": details,
     }
+
+
+def _arm_of(arms: list[Arm], expected: Check) -> Arm:
+    """The arm of an expectation; of one arm, it need not name it."""
+    if "arm" not in expected.given and len(arms) == 1:
+        return arms[0]
+    return find_arm(arms, str(expected.given.get("arm")), "expectation's arm")
 
 
 def find_arm(arms: list[Arm], name: str, what: str) -> Arm:

@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.config import Config, InputError, load_config
 from evaluation.files import text_digest
+from ledger.results import row_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +111,7 @@ def job_configs(config: Config, root: Path) -> list[Config]:
 def training_folder(root: Path, told: dict[str, Any]) -> Path | None:
     """The folder that holds an arm's metrics.jsonl: an output of one of its jobs, in one, or beside
     one; else train.checkpoint_dir."""
-    named = [str(path) for path in told.get("outputs") or []]
-    if folder := _deep(told.get("parameters") or {}, "train.checkpoint_dir"):
-        named.append(str(folder))
-    for name in named:
-        path = root / name
-        for folder in (path, path.parent):
-            if (folder / "metrics.jsonl").is_file():
-                return folder
-    return None
+    return next((path.parent for path in row_files(told, root)), None)
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[int, float]]]:

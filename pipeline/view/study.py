@@ -149,6 +149,7 @@ def _claims(document: str, judged: Sequence[Judged], everything: bool) -> None:
     odd = [one for one in judged if one.verdict is Verdict.CONTRADICTS or one.claim.acknowledged]
     if shown := judged if everything else odd:
         table = table_of("line", "claim", "the plan says", "claimed", "computed", "verdict", "note")
+        table.columns[1].no_wrap = True
         for one in shown:
             table.add_row(
                 str(one.claim.line or ""), one.claim.id, one.claim.says, one.claimed, one.computed,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.config import InputError
-from evaluation.results import metric_names, numbers, read_arm
+from evaluation.results import metric_names, read_arm
 from tests.evaluation.planted import write_arm
 
 
@@ -90,8 +90,3 @@ def test_evaluated_checkpoints_are_found_by_their_steps(tmp_path: Path) -> None:
         write_arm(tmp_path / f"step_{step:08d}", "a", {}, questions=4, modes=("mcq",))
     steps = read_arm(tmp_path / "metrics.json").checkpoints
     assert list(steps) == [2000, 10000] and steps[2000]["pacute"].n == 32
-
-
-def test_numbers_of_any_file_are_named_by_their_places() -> None:
-    values = {"perplexity": {"C1": 25, "A1": 80.5}, "note": "x", "ok": True, "none": None}
-    assert numbers(values) == {"perplexity.C1": 25.0, "perplexity.A1": 80.5}

@@ -144,6 +144,7 @@ parameters: {limits: {loss: 2}}
 stages:
   fit:
     {kind: command, arms: all, run: [bash, work.sh, "fit_${arm}", "1"],
+     outputs: ["results/small/${arm}.json"],
      gate: [{id: loss, file: "out/loss_${arm}.json", key: loss, below: "${limits.loss}"}]}
   tell: {kind: command, arms: all, needs: [fit], run: [bash, work.sh, "tell_${arm}", "1"]}
   accept:
@@ -163,6 +164,8 @@ def project(tmp_path: Path) -> Project:
     (folder / "ledger").symlink_to(ROOT / "ledger")
     for arm, loss in (("a", 1.5), ("b", 3)):
         (folder / f"out/loss_{arm}.json").write_text(json.dumps({"loss": loss}))
+        (folder / "results/small").mkdir(parents=True, exist_ok=True)
+        (folder / f"results/small/{arm}.json").symlink_to(folder / f"out/loss_{arm}.json")
     return made
 
 
@@ -186,3 +189,25 @@ def test_a_closed_gate_blocks_what_needs_it_and_says_which_criterion(project: Pr
     project.run("resubmit", "fit_b")
     project.wait(lambda s: all(set(tasks) == {"completed"} for tasks in s.values()))
     assert project.ran() == ["fit_a 1", "fit_b 1", "fit_b 1", "tell_a 1", "tell_b 1"]
+
+
+def test_results_are_judged_by_expectations_and_gates(project: Project) -> None:
+    project.run("run", "--interval", "0.5", code=1)
+    out = " ".join(project.run("check", "--results", code=1).split())
+    assert "fit_b loss FAIL 3 below 2 out/loss_b.json, loss" in out
+    assert "b-of-a PASS 3 above 1" in out
+    assert "Gates whose checks were not made yet: accept." in out
+    found = json.loads(project.run("check", "--results", "--json", code=1).split("\nNo site")[0])
+    assert [(one["id"], one["verdict"]) for one in found["expectations"]] == [
+        ("a.loss", "PASS"), ("b-of-a", "PASS"),
+    ]  # fmt: skip
+    assert [(gate["job"], len(gate["checks"])) for gate in found["gates"]] == [
+        ("fit_a", 1), ("fit_b", 1), ("accept", 0),
+    ]  # fmt: skip
+
+
+def test_before_a_run_nothing_is_known(project: Project) -> None:
+    for arm in "ab":
+        (project.root / f"out/loss_{arm}.json").unlink()
+    out = project.run("check", "--results")
+    assert "INCONCLUSIVE" in out and "2 INCONCLUSIVE." in out

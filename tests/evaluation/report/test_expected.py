@@ -3,8 +3,13 @@ from typing import Any
 import pytest
 
 from evaluation.config import InputError
-from evaluation.report.expected import bounds, judge
+from evaluation.report.expected import bounds, judge, of_figures, read
 from evaluation.results import Arm
+from ledger.checks import Check
+
+
+def check(form: dict[str, Any]) -> Check:
+    return read([{"arm": "a", "metric": "m", **form}])[0]
 
 
 @pytest.mark.parametrize(
@@ -15,13 +20,14 @@ from evaluation.results import Arm
     ],
 )  # fmt: skip
 def test_each_form_of_an_expectation(form: dict[str, Any], ends: tuple[float, float]) -> None:
-    assert bounds({"arm": "a", "metric": "m", **form}) == pytest.approx(ends)
+    found = bounds(check(form))
+    assert (found.low, found.high) == pytest.approx(ends)
 
 
 @pytest.mark.parametrize("form", [{}, {"range": [1]}, {"above": "x"}, {"range": 3}], ids=str)
 def test_another_form_is_refused(form: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="or above, below or near"):
-        bounds({"arm": "a", "metric": "m", **form})
+    with pytest.raises(InputError, match="Correct the study"):
+        bounds(check(form))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +35,7 @@ def test_another_form_is_refused(form: dict[str, Any]) -> None:
 )
 def test_both_ends_belong_to_the_range(value: float, verdict: str) -> None:
     arm = Arm("a", "a", {}, {}, "", values={"m": value})
-    judged = judge({"arm": "a", "metric": "m", "range": [40, 50]}, arm, {"a": {}})
+    judged = judge(check({"range": [40, 50]}), arm, {"a": {}})
     assert judged["verdict"] == verdict
 
 
@@ -42,5 +48,13 @@ def test_an_interval_may_reach_into_the_range(
 ) -> None:
     figures = {"m": {"percent": 30, "interval95": interval, "chance": 25}}
     arm = Arm("a", "a", {}, {}, "")
-    judged = judge({"arm": "a", "metric": "m", "range": [40, 50]}, arm, {"a": figures})
+    judged = judge(check({"range": [40, 50]}), arm, {"a": figures})
     assert (judged["inside_possible"], judged["at_chance"]) == (reaches, chance)
+
+
+def test_what_bounds_no_figure_is_judged_as_a_check() -> None:
+    found = read([
+        {"arm": "a", "metric": "m", "above": 1}, {"arm": "a", "metric": "m", "at": 3, "above": 1},
+        {"arm": "a", "metric": "m", "trend": "up"}, {"id": "x", "file": "y", "exists": True},
+    ])  # fmt: skip
+    assert [one.id for one in of_figures(found)] == ["a.m"]
