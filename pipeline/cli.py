@@ -605,14 +605,15 @@ cli.add_command(bundle.export)
 def compare(context: Context, one: str, other: str, as_json: bool) -> None:
     """Compare two runs: in what they were made differently, and what came of it.
 
-    A and B are arms, or STUDY[@PROFILE+...]:ARM for a run of another study or profile. Exits 1
-    where the difference has no single cause: more than one parameter was changed, or other data or
-    another seed were used.
+    A and B are arms, or STUDY[@PROFILE+...]:ARM for a run of another study or profile; without
+    :ARM it is the one run of a study that has no arms. Exits 1 where the difference has no single
+    cause: more than one parameter was changed, or other data or another seed were used.
 
     \b
     Example:
       pipeline compare vanilla patok
       pipeline compare patok filipino-cpt@a100x8:patok --json
+      pipeline compare marco-lora@l4 marco-lora@l4+conservative
     """
     from pipeline import results
 
@@ -623,17 +624,21 @@ def compare(context: Context, one: str, other: str, as_json: bool) -> None:
 
 
 def _side(context: Context, name: str) -> tuple[str, dict[str, Any]]:
-    """An arm and the configuration of its run, of `ARM` or `STUDY[@PROFILE+...]:ARM`."""
+    """An arm and the configuration of its run, of `ARM` or `STUDY[@PROFILE+...]:ARM`; a study
+    without arms is one run, by its own name."""
     from pipeline import results, study
 
-    run, _, arm = name.rpartition(":")
+    run, colon, arm = name.rpartition(":")
+    if not colon and ("@" in name or (context.root / f"studies/{name}.yaml").is_file()):
+        run, arm = name, ""
     if run:
         named, _, profiles = run.partition("@")
         chosen = tuple(filter(None, profiles.split("+")))
         context = Context(named, context.site_name, chosen, context.sets)
     loaded = study.load(context.study_path, context.profiles, context.sets)
     config = results.configuration(loaded, context.looking_site(), context.root)
-    return loaded.arm_id(arm), config
+    alone = not loaded.arms and arm in ("", loaded.name)
+    return loaded.name if alone else loaded.arm_id(arm), config
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -59,6 +59,11 @@ class Generation:
     levels: dict[str, Level]
     seed: int
 
+    @property
+    def name(self) -> str:
+        """The model as a row names it, with its adapter."""
+        return f"{self.model} + {self.adapter}" if self.adapter else self.model
+
     def facts(self) -> dict[str, Any]:
         """What the responses follow from, beside the questions."""
         hidden = {"questions", "output_dir", "batch_size"}

@@ -74,6 +74,9 @@ def properties(run: Run, arm: Arm | None) -> dict[str, Any]:
         "documents": run.data.get("documents"),
         "text (digest of the chunks)": _short(run.data.get("text")),
         "bytes of text": run.data.get("bytes"),
+        "examples (digest)": _short(
+            run.identity.get("data.train") or run.identity.get("examples")
+        ),
         "tokenizer (digest)": _short(run.data.get("tokenizer")),
         "updates": run.status.get("step"),
         "samples": run.status.get("consumed_samples"),

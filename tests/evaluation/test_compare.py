@@ -109,3 +109,19 @@ def test_it_reads_well_on_a_terminal(project: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert out.startswith("A: s: vanilla\nB: s: patok\n")
     assert "| seed " in out and "warning: seed differ: 42 and 7" in out
+
+
+def test_other_examples_are_flagged_by_what_the_trainings_learned(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sides = []
+    for profile, digest in (("@one", "a" * 64), ("@two", "b" * 64)):
+        folder = project / f"run{profile}"
+        (folder / "final").mkdir(parents=True)
+        identity = {"seed": 42, "data.train": digest}
+        (folder / "final" / "manifest.json").write_text(json.dumps({"identity": identity}))
+        (folder / "metrics.jsonl").write_text("")
+        sides.append(side("whole", profile, train={"checkpoint_dir": str(folder)}))
+    code, found = compared(project, capsys, *sides)
+    assert code == 1
+    assert "examples (digest) differ: aaaaaaaaaaaa and bbbbbbbbbbbb" in found["warnings"]

@@ -95,6 +95,17 @@ def test_compare_hands_over_two_runs_of_any_study_and_profile(
     )  # fmt: skip
 
 
+def test_a_study_without_arms_is_compared_by_its_name(ran: list[list[str]], tmp_path: Path) -> None:
+    assert invoke("compare", "marco-lora", "marco-lora@l4+conservative").exit_code == 1
+    (command,) = ran
+    one, other = yamlio.load(tmp_path / command[command.index("--config") + 1])["sides"]
+    assert one["arm"] == other["arm"] == "marco-lora"
+    rates = [side["arms"]["marco-lora"]["parameters"]["optimizer"]["lr"] for side in (one, other)]
+    assert rates == [2e-4, 1e-4]
+    assert "no arm is called 'l4'" in invoke("compare", "marco-lora:l4", "marco-lora").output
+    assert len(ran) == 1
+
+
 def test_a_run_that_is_none_is_a_user_s_mistake(ran: list[list[str]]) -> None:
     assert "did you mean 'patok'" in invoke("compare", "vanilla", "pato").output
     assert "did you mean 'filipino-cpt'" in invoke("compare", "vanilla", "filipino:patok").output

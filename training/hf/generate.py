@@ -234,8 +234,9 @@ def respond(
         params = {"max_new_tokens": how.max_new_tokens, "temperature": how.temperature,
                   "top_p": how.top_p, "seed": settings.seed, "tokens": len(kept),
                   "finished": stopped or len(kept) < len(answered)}  # fmt: skip
-        rows.append({**row, "prompt": prompt, "params": params, "response": text,
-                     "model": settings.model})  # fmt: skip
+        asked = {key: row[key] for key in ("id", "number", "level", "source", "question")}
+        rows.append({**asked, "prompt": prompt, "params": params, "response": text,
+                     "model": settings.name})  # fmt: skip
     return rows
 
 
