@@ -38,13 +38,13 @@ def read_table(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, line in enumerate(stream, 1):
             where = f"{path} line {number}"
             try:
-                row = json.loads(line)
+                found = json.loads(line)
             except ValueError:
-                row = None
-            if not isinstance(row, dict):
+                found = None
+            if not isinstance(found, dict):
                 raise CorpusError(f"{where} is no JSON object. Correct it, or name a CSV file as "
                                   ".csv.")
-            yield where, row
+            yield where, found
 
 
 def single_spaced(value: Any) -> str:

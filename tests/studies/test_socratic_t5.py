@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ledger import gate
 from pipeline import plan, site, study
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +54,38 @@ def test_the_paths_of_a_run() -> None:
     assert {check["id"] for check in jobs["train_t5-base"].config["gate"]} == {
         "trainable", "initial-loss", "loss-falls", "overlap",
     }  # fmt: skip
+
+
+LOSSES, OVERLAPS = (3.1, 2.2, 2.0), (0.1, 0.2, 0.27)
+
+
+@pytest.mark.parametrize(
+    ("losses", "overlaps", "share", "closes"),
+    [
+        (LOSSES, OVERLAPS, 0.032, set()),
+        # the plan's failed run: a loss of 655, ROUGE-L of 0 throughout, 46 % trainable
+        ((655.0, 655.0, 654.0), (0.0, 0.0, 0.0), 0.46, {"initial-loss", "overlap", "trainable"}),
+        (LOSSES, (0.0, 0.0, 0.0), 0.032, {"overlap"}),
+        ((16.0, 3.0, 2.0), OVERLAPS, 0.032, {"initial-loss"}),
+    ],
+)
+def test_the_gate_would_have_stopped_the_plans_failed_run(
+    tmp_path: Path, losses: tuple[float, ...], overlaps: tuple[float, ...], share: float,
+    closes: set[str],
+) -> None:  # fmt: skip
+    made = plan.make(study.load(STUDY), site.load(ROOT, "example-slurm"))
+    config = json.loads(json.dumps(made.job("train_flan-t5-small").config))
+    folder = Path(config["parameters"]["train"]["checkpoint_dir"])
+    here = tmp_path / "run"
+    here.mkdir()
+    rows: list[dict[str, float]] = [
+        {"step": 500 * i, "val/loss": loss, "val/rougeL": overlap}
+        for i, (loss, overlap) in enumerate(zip(losses, overlaps, strict=True))
+    ]
+    rows += [{"step": 50 * i, "train/loss": 671.0 - i} for i in range(1, 21)]
+    (here / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (here / "status.json").write_text(json.dumps({"trainable_share": share}))
+    for check in config["gate"]:
+        check["file"] = check["file"].replace(str(folder), str(here))
+    outcomes = gate.run(config, tmp_path, 1)
+    assert {outcome.id for outcome in outcomes if outcome.closes} == closes

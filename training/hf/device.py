@@ -97,18 +97,6 @@ def memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
 
 
-def use_of(device: torch.device) -> tuple[float, float] | None:
-    """The share of a GPU's memory that torch has taken at most, and of the last second in which it
-    computed, as far as the driver tells (else 1); None on a CPU."""
-    if device.type != "cuda":
-        return None
-    total = torch.cuda.get_device_properties(device).total_memory
-    busy = 1.0
-    with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # without NVIDIA's bindings
-        busy = torch.cuda.utilization(device) / 100
-    return torch.cuda.max_memory_reserved(device) / total, busy
-
-
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
     """Peak floating point operations a second, and whence: a data sheet, or else measured."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -20,9 +20,10 @@ from training.contract import BadInput, Exit, ProgramError, mark_checkpoint
 from training.fit_settings import FitSettings
 from training.health import check_all
 from training.hf import fit_files
+from training.hf.advice import advice, use_of
 from training.hf.batches import Wanted
 from training.hf.checkpoint import list_checkpoints, prune_checkpoints
-from training.hf.device import memory_bytes, use_of
+from training.hf.device import memory_bytes
 from training.hf.fit_run import Fit, open_sinks, setup
 from training.hf.guards import catch_signals, is_out_of_memory
 from training.hf.model import set_stage
@@ -201,25 +202,6 @@ def report(run: Fit, loss: float, norm: float, parts: dict[str, float]) -> None:
         f"{pace:.1f} examples/s",
         flush=True,
     )
-
-
-IDLE_MEMORY = 0.4  # below this share of a GPU's memory, twice the batch fits with room to spare
-
-
-def advice(memory: float, busy: float, settings: FitSettings) -> str:
-    """What to change where a GPU has much to spare: memory and time in use as shares, or ''."""
-    if memory >= IDLE_MEMORY:
-        return ""
-    batch, options = settings.batch, settings.train
-    words = [f"batch.train {2 * batch.train} and batch.eval {2 * batch.eval}"]
-    if batch.accumulation > 1:
-        words[0] += f" with batch.accumulation {max(batch.accumulation // 2, 1)}"
-    if options.activation_checkpointing:
-        words.append("train.activation_checkpointing false, which this model does not need")
-    used = f"{100 * memory:.0f} % of the GPU's memory is in use"
-    if busy < 0.9:
-        used += f", and it computes {100 * busy:.0f} % of the time"
-    return f"{used}. Try {'; '.join(words)}"
 
 
 def advise(run: Fit) -> None:
