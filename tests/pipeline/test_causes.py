@@ -27,6 +27,10 @@ def row(name: str) -> Cause:
         (State.FAILED, 1, "x\ntorch.OutOfMemoryError: CUDA out of memory.\nend\n", "gpu-memory"),
         (State.OOM, 71, "torch.OutOfMemoryError\n", "gpu-memory"),
         (State.OOM, 71, "Killed\n", "memory"),
+        (State.OOM, 71, "error: out of memory at 3 examples at a time. Set\n", "examples-memory"),
+        (State.OOM, 71, "error: out of memory with 32 answers at a time\n", "answers-memory"),
+        (State.FAILED, 65, "error: the quotas are not met: A1 needs 3\n", "quotas"),
+        (State.BLOCKED, 78, "error: gate closed by not-circular: true\n", "gate"),
         (State.TIMEOUT, 271, "", "walltime"),
         (State.FAILED, 75, "SIGTERM\n", "preempted"),
         (State.FAILED, 70, "error: training diverged: loss is nan\n", "diverged"),
@@ -63,7 +67,9 @@ def test_every_built_in_row_can_be_reached_and_its_patch_be_read(world: World) -
         "gpu-hardware", "network", "download", "node", "preempted"
     }  # fmt: skip
     job = patched_job(world, {"batch": {"micro": 8}, "wandb": {"mode": "online"},
-                              "optimizer": {"lr": 1e-4, "min_lr": 1e-5}})  # fmt: skip
+                              "optimizer": {"lr": 1e-4, "min_lr": 1e-5},
+                              "generate": {"batch_size": 32},
+                              "train": {"activation_checkpointing": False}})  # fmt: skip
     for row in BUILT_IN:
         assert bool(causes.changes(row, job)) == bool(row.patch), row.name
 
@@ -85,6 +91,13 @@ def test_what_a_patch_makes_of_a_value(
     cause = Cause("n", "c", "a", log="x", patch={"part.key": word})
     found = causes.changes(cause, patched_job(world, {"part": {"key": before}}))
     assert [change.after for change in found] == ([after] if after else [])
+
+
+def test_half_of_nothing_leaves_the_rest_of_a_patch(world: World) -> None:
+    job = patched_job(world, {"optimizer": {"lr": 2e-4, "min_lr": 0.0}})
+    assert [str(change) for change in causes.changes(row("diverged"), job)] == [
+        "optimizer.lr 0.0002 -> 0.0001"
+    ]
 
 
 def test_walltime_and_memory_are_written_as_a_study_writes_them(world: World) -> None:
