@@ -2,6 +2,7 @@
 
     python benchmarks/train_gpu.py                      Gemma 3 1B's dimensions, on a GPU
     python benchmarks/train_gpu.py --rows micro loss    some groups of rows only
+    python benchmarks/train_gpu.py --ladder             the nine-stage study's lengths, 64 to 2,048
     python benchmarks/train_gpu.py --device cpu --tiny  a minute on a CPU, to see that all rows run
 
 Random weights, packed text of random ids, an update of 32 sequences by accumulation. Each row is a
@@ -43,6 +44,7 @@ THEIRS: dict[str, Row] = {
     "liger, compiled": {"use_liger_kernel": True, "torch_compile": True},
     "recomputed": {"gradient_checkpointing": True},
 }
+LADDER = ((64, 256), (128, 128), (256, 64), (512, 32), (768, 21), (1024, 16), (1536, 10), (2048, 8))
 GROUPS = ("micro", "loss", "options", "trainer", "nemo")
 HEADS = ("program", "options", "batch", "loss", "tokens/s", "peak GiB", "utilisation",
          "of data sheet", "waits for data", "x Trainer")  # fmt: skip
@@ -71,6 +73,21 @@ def cases(groups: list[str], tiny: bool) -> list[Row]:
     if "nemo" in groups:
         found.append({"program": "NeMo", "name": "", "micro": at, "options": {}, **common})
     return found
+
+
+def ladder(tiny: bool) -> list[Row]:
+    """The stages of studies/wiki-curriculum.yaml: GPT-2's smallest, an update in one micro-batch
+    of each length; of the longest also validation, whose batch is twice as large."""
+    common = {"program": "ours", "options": {}, "warm": 2, "steps": 10, "shape": "gpt2"}
+    if tiny:
+        common |= {"warm": 1, "steps": 2}
+    found = []
+    for length, batch in LADDER:
+        length, batch = (length // 16, max(batch // 4, 1)) if tiny else (length, batch)
+        one = {"name": f"{length:,} tokens", "length": length, "global": batch, "micro": batch}
+        found.append({**common, **one})
+    looks = {"name": f"{length:,} tokens, validation", "validation": 4 if tiny else 16}
+    return [*found, {**found[-1], **looks}]
 
 
 def absent(case: Row) -> str:
@@ -174,19 +191,20 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a model of 2 layers, for a CPU")
     parser.add_argument("--rows", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--ladder", action="store_true", help="lengths of a curriculum, no --rows")
     parser.add_argument("--results", type=Path, help="JSON lines: kept, and added to the table")
     args = parser.parse_args(argv)
     kept = args.results.read_text().splitlines() if args.results and args.results.exists() else []
     rows: list[Row] = [json.loads(text) for text in kept]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train_rows.write_corpus(folder, train_rows.TINY if args.tiny else train_rows.FULL)
+        train_rows.write_corpus(folder, train_rows.size_of(args.ladder, args.tiny))
         rate = child({"program": "rate"}, folder, args.tiny, args.device)
         if "failed" in rate:
             sys.exit(f"error: the matrix product failed: {rate['failed']}")
         if args.device == "cuda" and rate["device"] == "CPU":
             sys.exit("error: torch sees no GPU. Say --device cpu --tiny, or run where one is")
-        for case in cases(args.rows, args.tiny):
+        for case in ladder(args.tiny) if args.ladder else cases(args.rows, args.tiny):
             why = absent(case)
             found = {"failed": why} if why else child(case, folder, args.tiny, args.device)
             rows.append({**case, **found})
@@ -195,7 +213,7 @@ def main(argv: list[str]) -> None:
                 with args.results.open("a") as stream:
                     stream.write(json.dumps(rows[-1]) + "\n")
     print(table(rows, rate))
-    for said in [] if args.tiny else aims(rows, rate):
+    for said in [] if args.tiny or args.ladder else aims(rows, rate):
         print(said)
 
 
@@ -204,7 +222,7 @@ def one(argv: list[str]) -> None:
     from training.contract import ProgramError
 
     case, folder, device, *tiny = argv
-    size = train_rows.TINY if tiny else train_rows.FULL
+    size = train_rows.size_of(json.loads(case).get("shape") == "gpt2", bool(tiny))
     try:
         print(json.dumps(train_rows.measure(json.loads(case), Path(folder), size, device)))
     except ProgramError as error:

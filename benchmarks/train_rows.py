@@ -35,6 +35,26 @@ TINY: Row = {
 }  # fmt: skip
 
 
+# GPT-2's smallest, with 2,048 positions: studies/wiki-curriculum.yaml. Articles as long as there.
+GPT2: Row = {
+    "vocab_size": 50_257, "seq_length": 2048, "documents": (1000, 7000), "tokens": 3_000_000,
+    "architecture": "gpt2",
+    "config": {"hidden_size": 768, "intermediate_size": 3072, "layers": 12, "heads": 12},
+}  # fmt: skip
+TINY_GPT2: Row = {
+    "vocab_size": 512, "seq_length": 128, "documents": (60, 400), "tokens": 20_000,
+    "architecture": "gpt2",
+    "config": {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2},
+}  # fmt: skip
+
+
+def size_of(ladder: bool, tiny: bool) -> Row:
+    """The model and the text of a benchmark."""
+    if ladder:
+        return TINY_GPT2 if tiny else GPT2
+    return TINY if tiny else FULL
+
+
 def write_corpus(folder: Path, size: Row) -> None:
     """Documents of random ids, each with its end: `folder`/text.bin and .idx."""
     rng = np.random.default_rng(0)
@@ -59,14 +79,19 @@ def settings_of(case: Row, folder: Path, size: Row) -> Any:
     parameters = {
         "seed": 1,
         "tokenizer": {"path": str(folder), "eod": EOD},
-        "model": {"init": "random", "architecture": "gemma3", "config": size["config"]}
-        | {key: size[key] for key in ("vocab_size", "seq_length")},
+        "model": {"init": "random", "architecture": size.get("architecture", "gemma3")}
+        | {key: size[key] for key in ("vocab_size", "seq_length", "config")},
         "optimizer": {"lr": 1e-4, "min_lr": 1e-5, "warmup_steps": 1, "weight_decay": 0.1},
         "batch": {"global": case["global"], "micro": case["micro"]},
         "train": {"backend": "hf", "data_path": str(folder / "text"), "split": [90, 10, 0]}
         | {"checkpoint_dir": str(folder / "run"), "max_steps": steps, "checkpoint_every": steps}
         | {"validate_every": steps} | case["options"],
     }  # fmt: skip
+    if "length" in case:  # one stage of a curriculum, its batch in one piece
+        row = {"step": 0, "seq_len": case["length"], "batch_size": case["global"]}
+        parameters["curriculum_stages"] = [row]
+        parameters["batch"] = dict.fromkeys(("global", "micro"), case["global"])
+        parameters["train"] |= {"validation": {"batch": case.get("validation", 0)}}
     config = Section({"parameters": parameters, "resources": {"gpus": 0}}, folder / "none")
     settings = read_settings(config, int(os.environ.get("WORLD_SIZE", "1")))
     config.raise_problems()
@@ -134,6 +159,10 @@ def measure_ours(case: Row, settings: Any) -> Row:
         assert run is not None
         for _ in range(case["warm"]):
             run_cpt.learn(run)
+        length = settings.stages[0].seq_len
+        if "validation" in case:
+            run.feeder.close()
+            return _measure_validation(case, run, length)
         waited, start = run.feeder.waited, clock(world.device)
         for _ in range(case["steps"]):
             run_cpt.learn(run)
@@ -141,13 +170,38 @@ def measure_ours(case: Row, settings: Any) -> Row:
         run.feeder.close()
         return {
             "seconds": seconds,
-            "tokens": case["steps"] * settings.tokens_per_step,
+            "tokens": case["steps"] * settings.stages[0].batch_size * length,
             "bytes": peak_bytes(world.device),
-            "flops": flops_per_token(run.model, settings.model.seq_length),
+            "flops": flops_per_token(run.model, length),
             "loss_kind": run.status.facts["loss_kind"],
             "waited": (run.feeder.waited - waited) / seconds,
             "parameters": run.status.facts["parameters"],
         }
+
+
+def _measure_validation(case: Row, run: Any, length: int) -> Row:
+    """Held-out text in batches of its own size, behind updates whose memory is given back."""
+    import torch
+
+    from training.hf.heldout import measure as look
+    from training.hf.model import flops_per_token
+
+    device = run.world.device
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    start = clock(device)
+    seen = look(run, length)
+    seconds = clock(device) - start
+    assert seen is not None
+    return {
+        "seconds": seconds,
+        "tokens": seen.samples * length,
+        "bytes": peak_bytes(device),
+        "flops": flops_per_token(run.model, length) / 3,  # no backward pass
+        "loss_kind": run.status.facts["loss_kind"],
+        "parameters": run.status.facts["parameters"],
+    }
 
 
 def measure_theirs(case: Row, settings: Any, folder: Path) -> Row:

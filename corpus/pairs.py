@@ -20,7 +20,7 @@ from typing import Any
 
 from corpus.config import Config
 from corpus.errors import CorpusError, Parser, run
-from corpus.files import atomic, sha256_file, read_json, write_json
+from corpus.files import atomic, read_json, sha256_file, write_json
 
 INDEX = "pairs.json"
 Pair = tuple[str, str]

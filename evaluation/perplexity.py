@@ -1,10 +1,10 @@
-"""Perplexity of a model on the test texts of one level, over its infilling examples.
+"""Perplexity of a model on the test texts of each level, over their infilling examples.
 
-An array's task is a level: task N takes the N-th of `evaluate.test_levels`. Means are over tokens
-of all examples: of answers with their ends (`infill`), of answers alone (`infill_textonly`), and of
-the context, each token predicted from what is before it. `perplexity` is that of
-`validate.target`, the one that training watched. Each level's number stands under the level's name,
-so that the report sets models beside levels.
+Of `evaluate.tasks` tasks, task N takes the N-th of `evaluate.test_levels` and every so many behind
+it: with as many tasks as levels, one. Means are over tokens of all examples: of answers with their
+ends (`infill`), of answers alone (`infill_textonly`), and of the context, each token predicted from
+what is before it. `perplexity` is that of `validate.target`, the one that training watched. Each
+level's number stands under the level's name, so that the report sets models beside levels.
 """
 
 import argparse
@@ -45,10 +45,10 @@ AGAIN = "Prepare the level's examples again"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to evaluate, and where the figures go. `most` examples, 0 for all."""
+    """What to evaluate, and where the figures go. `most` examples of a level, 0 for all."""
 
     model: Path
-    level: str
+    levels: tuple[str, ...]
     examples: Path
     output: Path
     target: str
@@ -69,19 +69,19 @@ class Examples:
 
 
 def request_of(config: Config, task: int, output: str) -> Request:
-    """The task's share of a job; raises InputError for a task that is no level."""
+    """The task's share of a job; raises InputError for a task that has none."""
     levels = [str(level) for level in config.get("evaluate.test_levels", list)]
-    if not 1 <= task <= len(levels):
+    tasks, target = config.get("evaluate.tasks", int), config.get("validate.target", str)
+    if not 1 <= task <= tasks <= len(levels):
         raise InputError(
-            f"task {task} is none of the {len(levels)} levels of evaluate.test_levels",
-            "Set the array's count to the number of levels",
+            f"task {task} of {tasks} has no share of {len(levels)} levels",
+            "Let evaluate.tasks be at most the number of evaluate.test_levels",
         )
-    level, target = levels[task - 1], config.get("validate.target", str)
     choose("validate.target", [target], TARGETS)
     return Request(
         Path(config.get("evaluate.model", str)),
-        level,
-        Path(config.get("examples.output_dir", str)) / level,
+        tuple(levels[task - 1 :: tasks]),
+        Path(config.get("examples.output_dir", str)),
         Path(output or config.get("evaluate.output_dir", str)) / f"perplexity_{task:04d}.json",
         target,
         config.get("evaluate.examples", int, 0),
@@ -115,16 +115,17 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 def evaluate(request: Request) -> dict[str, Any]:
     """The figures, from the output where it is of the same model and examples."""
-    data = open_examples(request.examples)
+    data = {level: open_examples(request.examples / level) for level in request.levels}
     special = read_json(request.model / SPECIAL, "Name a model that was trained for infilling")
-    if special != data.index["special"]:
-        raise InputError(
-            f"{request.model} has other special tokens than {request.examples}",
-            "Prepare the examples with the model's tokenizer",
-        )
+    for level, examples in data.items():
+        if special != examples.index["special"]:
+            raise InputError(
+                f"{request.model} has other special tokens than {request.examples / level}",
+                "Prepare the examples with the model's tokenizer",
+            )
     made_from = {
         "model": sha256(request.model / "model.safetensors"),
-        "examples": data.index["input_digest"],
+        "examples": {level: examples.index["input_digest"] for level, examples in data.items()},
         "most": request.most,
         "target": request.target,
     }
@@ -132,22 +133,24 @@ def evaluate(request: Request) -> dict[str, Any]:
         known = read_json(request.output, "Delete it and run again")
         if known.get("made_from") == made_from:
             return known
-    sums = measure(open_model(request.model), data, request.most)
-    told = figures(request, sums)
-    write_json(request.output, {**told, "made_from": made_from})
+    model = open_model(request.model)
+    sums = {level: measure(model, examples, request.most) for level, examples in data.items()}
+    told = {**figures(request, sums), "made_from": made_from}
+    write_json(request.output, told)
     return told
 
 
-def figures(request: Request, sums: dict[str, tuple[float, int]]) -> dict[str, Any]:
-    """What the file holds. Raises InputError where the level has no token to judge by."""
-    if empty := [name for name, (_, count) in sums.items() if not count]:
-        raise InputError(f"{request.examples} has no {empty[0]} token in {SPLIT}", AGAIN)
-    level = request.level
-    told: dict[str, Any] = {"level": level, "model": str(request.model), "target": request.target}
-    for name, (nats, count) in sums.items():
-        told[f"{name}_loss"] = {level: nats / count}
-        told[f"{name}_perplexity"] = {level: math.exp(min(nats / count, 700.0))}
-        told[f"{name}_tokens"] = {level: count}
+def figures(request: Request, sums: dict[str, dict[str, tuple[float, int]]]) -> dict[str, Any]:
+    """What the file holds. Raises InputError where a level has no token to judge by."""
+    told: dict[str, Any] = {"model": str(request.model), "target": request.target}
+    for name in TARGETS:
+        for level, own in sums.items():
+            nats, count = own[name]
+            if not count:
+                raise InputError(f"{request.examples / level} has no {name} token", AGAIN)
+            told.setdefault(f"{name}_loss", {})[level] = nats / count
+            told.setdefault(f"{name}_perplexity", {})[level] = math.exp(min(nats / count, 700.0))
+            told.setdefault(f"{name}_tokens", {})[level] = count
     return {"perplexity": told[f"{request.target}_perplexity"], **told}
 
 
@@ -226,7 +229,7 @@ def pad(
 
 
 def run(path: Path, task: int, output: str) -> int:
-    """Evaluate one level and say what came out."""
+    """Evaluate the task's levels and say what came out."""
     import torch
 
     request = request_of(load_config(path), task, output)
@@ -235,18 +238,18 @@ def run(path: Path, task: int, output: str) -> int:
     except (torch.OutOfMemoryError, MemoryError) as error:
         complain(InputError(f"out of memory ({error})", "Ask for more memory or a larger GPU"))
         return OUT_OF_MEMORY
-    value = told["perplexity"][request.level]
-    print(f"{request.model} on {request.level}: {request.target} perplexity {value:.2f}")
+    for level, value in told["perplexity"].items():
+        print(f"{request.model} on {level}: {request.target} perplexity {value:.2f}")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="evaluation.perplexity", description="Perplexity of a model on one level's test texts."
+        prog="evaluation.perplexity", description="Perplexity of a model on the levels' test texts."
     )
     parser.add_argument("--config", type=Path, required=True, help="the job's configuration")
-    parser.add_argument("--task", type=int, required=True, help="the level's number, from 1")
+    parser.add_argument("--task", type=int, required=True, help="the task's number, from 1")
     parser.add_argument("--output-dir", default="", help="in place of evaluate.output_dir")
     flags = parser.parse_args(argv)
     return guarded(lambda: run(flags.config, flags.task, flags.output_dir))

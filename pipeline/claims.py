@@ -15,7 +15,7 @@ import msgspec
 from ledger import claims, claims_file
 from ledger.claims import Judged
 from ledger.units import Quantity
-from pipeline import estimate, plan, site, study, validate
+from pipeline import plan, site, study, timeline, validate
 from pipeline.errors import ConfigError
 from pipeline.study import Loaded
 from pipeline.yamlio import merge
@@ -108,10 +108,10 @@ def _plan(loaded: Loaded, reference: site.Site) -> Mapping[str, Any]:
     except ConfigError as error:
         raise ConfigError([f"claims: `plan` cannot be told: {p}" for p in error.problems]) from None
     return Lazy({
-        "serial": lambda: list(estimate.total(jobs)),
-        "critical_path": lambda: list(estimate.critical_path(jobs)),
-        "stage_after_stage": lambda: list(estimate.stage_after_stage(jobs)),
-        "makespan": lambda: {str(n): list(h) for n, h in estimate.makespans(jobs).items()},
+        "serial": lambda: list(timeline.total(jobs)),
+        "critical_path": lambda: list(timeline.critical_path(jobs)),
+        "stage_after_stage": lambda: list(timeline.stage_after_stage(jobs)),
+        "makespan": lambda: {str(n): list(h) for n, h in timeline.makespans(jobs).items()},
         "jobs": lambda: len(jobs),
         "tasks": lambda: sum(job.tasks for job in jobs),
     })  # fmt: skip

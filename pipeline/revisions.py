@@ -66,8 +66,11 @@ def load(plain: Loaded, name: str) -> Loaded:
 
 
 def check(plain: Loaded) -> None:
-    """Raises ConfigError with every reason that explains nothing, and every name that is none."""
+    """Raises ConfigError with every reason that explains nothing, and every name that is none.
+
+    What the file says counts, under whatever profiles it was loaded."""
     problems: list[str] = []
+    plain = study.load(plain.path)
     for name, revision in plain.revisions.items():
         where = f"{plain.path}: revisions.{name}"
         try:

@@ -7,6 +7,7 @@ rows has one stage. Standard library only, so that any trainer may read its valu
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -47,11 +48,14 @@ NUMBERS = ("lr_scale", "weight_decay", "clip", "eps")
 ABOVE_ZERO = ("lr_scale", "eps")
 MOST = 1e6  # refuses .inf
 KEYS = ("step", *COUNTS, *NUMBERS, "betas")
+OF_OPTIMIZER = ("step", *NUMBERS, "betas")  # for a trainer whose batches do not change
 
 
-def read_stages(config: Section, base: Stage, world: int) -> tuple[Stage, ...]:
-    """The stages of a configuration; `base` has the study's own values, and is the only stage where
-    there are no rows. Problems stay in `config`.
+def read_stages(
+    config: Section, base: Stage, world: int, keys: tuple[str, ...] = KEYS
+) -> tuple[Stage, ...]:
+    """The stages of a configuration, whose rows have some of `keys`; `base` has the study's own
+    values, and is the only stage where there are no rows. Problems stay in `config`.
 
     `base.micro` is meant for samples of `base.seq_len`: a stage takes as many at a time as have no
     more tokens and divide its share of the batch, so that what fits in memory fits in all stages.
@@ -66,7 +70,11 @@ def read_stages(config: Section, base: Stage, world: int) -> tuple[Stage, ...]:
         return (base,)
     before = len(config.problems)
     for number, row in enumerate(rows):
-        config.problems += _problems(row, f"{KEY}[{number}]", base, world)
+        where = f"{KEY}[{number}]"
+        unknown = [key for key in row if key not in keys]
+        config.problems += [f"{where}.{key} is unknown; a row has {', '.join(keys)}"
+                            for key in unknown]
+        config.problems += _problems(row, where, base, world)
     _check_order(config, [row.get("step") for row in rows])
     if len(config.problems) > before:
         return (base,)
@@ -75,8 +83,7 @@ def read_stages(config: Section, base: Stage, world: int) -> tuple[Stage, ...]:
 
 def _problems(row: Mapping[str, Any], where: str, base: Stage, world: int) -> list[str]:
     """What is wrong with one row by itself."""
-    found = [f"{where}.{key} is unknown; a row has {', '.join(KEYS)}"
-             for key in row if key not in KEYS]
+    found = []
     for key in COUNTS:
         if key in row and not (_whole(row[key]) and row[key] >= 1):
             found.append(f"{where}.{key} is {row[key]!r}, not a whole number of at least 1")
@@ -129,6 +136,11 @@ def _chain(stages: list[Stage]) -> tuple[Stage, ...]:
         done.append(replace(stage, samples=last.samples + samples,
                             tokens=last.tokens + samples * last.seq_len))
     return tuple(done)
+
+
+def stage_at(stages: tuple[Stage, ...], step: int) -> Stage:
+    """The stage of update number `step`, counted from 1; that of update 0 is the first."""
+    return stages[max(bisect_right(stages, step - 1, key=lambda stage: stage.first), 1) - 1]
 
 
 def largest_divisor(number: int, most: int) -> int:

@@ -65,8 +65,8 @@ def package_problems(minimum: Mapping[str, str], found: Mapping[str, str]) -> li
 def index_problem(index: str, least: str) -> str:
     """Why no torch of at least this version comes from an index such as .../whl/cu121, or ''."""
     wanted = re.search(r"cu\d+", index)
-    release = numbers(least)[:2]
-    known = CUDA_WHEELS.get((release + (0, 0))[:2])
+    major, minor, *_ = (*numbers(least), 0, 0)
+    known = CUDA_WHEELS.get((major, minor))
     if not wanted or known is None or wanted[0] in known:
         return ""
     return (

@@ -16,6 +16,7 @@ from typing import Any
 from training import foreign_names
 from training.config import PRECISIONS
 from training.contract import Section
+from training.curriculum import OF_OPTIMIZER, Stage, read_stages, stage_at
 from training.schedule import SHAPES, Schedule
 from training.settings import EarlyStopping, Optimizer, Wandb
 
@@ -74,6 +75,11 @@ class FitSettings:
     wandb: Wandb
     gpus: int
     config_path: Path
+    stages: tuple[Stage, ...]
+
+    def stage(self, step: int) -> Stage:
+        """The optimizer's values for update number `step`, counted from 1."""
+        return stage_at(self.stages, step)
 
     def steps_per_epoch(self, examples: int) -> int:
         """Updates that see each example once; nothing is dropped, the last update is short."""
@@ -99,6 +105,10 @@ class FitSettings:
         rows: dict[str, Any] = {"seed": self.seed, "batch.effective": self.batch.effective}
         rows |= {f"optimizer.{key}": value for key, value in asdict(self.optimizer).items()}
         rows["optimizer.betas"] = list(self.optimizer.betas)
+        if self.stages[0].number:
+            rows["curriculum_stages"] = [
+                {key: stage.identity()[key] for key in OF_OPTIMIZER} for stage in self.stages
+            ]
         return rows
 
 
@@ -132,9 +142,11 @@ def read_fit(config: Section) -> FitSettings:
     config.check(gpus <= 1, f"resources ask for {gpus} GPUs, and this training uses one")
     directory = config.get(p + "train.checkpoint_dir", str)
     micro = config.positive(p + "batch.train")
+    o = _optimizer(config)
+    base = Stage(0, 0, 1, 1, 1, 1.0, o.weight_decay, o.clip, o.betas, o.eps)
     return FitSettings(
         seed=config.get(p + "seed", int),
-        optimizer=_optimizer(config),
+        optimizer=o,
         optimizer_name=config.choice(p + "optimizer.name", OPTIMIZERS, "adamw"),
         batch=FitBatch(
             micro,
@@ -150,6 +162,7 @@ def read_fit(config: Section) -> FitSettings:
         ),
         gpus=gpus,
         config_path=config.source,
+        stages=read_stages(config, base, 1, OF_OPTIMIZER),
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training.curriculum import Stage
+from training.curriculum import Stage, stage_at
 from training.schedule import Schedule
 
 
@@ -166,8 +165,7 @@ class Settings:
 
     def stage(self, step: int) -> Stage:
         """The stage of update number `step`, counted from 1; that of update 0 is the first."""
-        firsts = [stage.first for stage in self.stages]
-        return self.stages[max(bisect_right(firsts, step - 1), 1) - 1]
+        return stage_at(self.stages, step)
 
     def rate(self, step: int) -> float:
         """The learning rate of update number `step`: base x warm-up x decay x the stage's scale."""

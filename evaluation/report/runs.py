@@ -28,7 +28,10 @@ class Run:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens that were learned from: samples x sequence length."""
+        """Tokens that were learned from: as the training counted them, where lengths change from
+        step to step, else samples x sequence length."""
+        if counted := self.status.get("consumed_tokens"):
+            return int(counted)
         length = _deep(self.parameters, "model.seq_length")
         samples = self.status.get("consumed_samples")
         return int(samples) * int(length) if samples and length else None

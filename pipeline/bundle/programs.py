@@ -45,7 +45,7 @@ class Project:
 
     def named(self, text: str, job: Job) -> Iterator[str]:
         """The files that a text of a job names, alone or with the folder that they are in."""
-        for word in _PATH.findall(text):
+        for word in (text, *_PATH.findall(text)):
             path = posixpath.normpath(host_path(job, word))
             if path in self.files:
                 yield path
@@ -65,7 +65,8 @@ def needed(project: Project, jobs: Sequence[Job], scripts: Mapping[str, str]) ->
         for one in job.inputs:
             found |= set(project.matching(host_path(job, one.path)))
     found = _with_imports(project, found)
-    return found | {note for path in found if (note := _note(path)) in project.files}
+    found |= {note for path in found if (note := _note(path)) in project.files}
+    return {path for path in found if (project.root / path).is_file()}  # git lists deleted ones too
 
 
 def _note(path: str) -> str:
@@ -112,7 +113,7 @@ def _module(project: Project, name: str, folder: str) -> set[str]:
 def _tree(path: Path) -> ast.AST:
     try:
         return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # a template, or of another Python: it imports what it likes
+    except (SyntaxError, ValueError, FileNotFoundError):  # of another Python, or deleted
         return ast.Module([], [])
 
 

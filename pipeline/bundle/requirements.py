@@ -16,7 +16,12 @@ _EXTRAS: dict[tuple[str | None, str], tuple[str, ...]] = {
     ("hf", "training"): ("hf",),
     ("hf", "evaluation"): ("hf", "eval"),
 }
-_CORE = ("jinja2", "msgspec", "pyyaml")  # of the core's packages, those that programs use
+_CORE = {  # of the core's packages, those that programs use
+    "corpus": ("pyyaml", "msgspec"),
+    "evaluation": ("pyyaml", "jinja2"),
+    "ledger": ("pyyaml",),
+    "training": ("pyyaml",),
+}
 _NEMO = "nemo"  # an environment of its own, whose versions exclude the others'
 
 
@@ -39,11 +44,11 @@ def files(
 
 
 def _lines(environments: Collection[str], folders: Collection[str]) -> Iterator[str]:
-    if not environments or not {"ledger", *(package for _, package in _EXTRAS)} & set(folders):
-        return
     core = versions.requirements("")
-    yield from (f"{name}{core[name]}" for name in _CORE if name in core)
-    for (environment, package), extras in _EXTRAS.items():
+    for package, names in _CORE.items() if environments else ():
+        if package in folders:
+            yield from (f"{name}{core[name]}" for name in names if name in core)
+    for (environment, package), extras in _EXTRAS.items() if environments else ():
         if package in folders and (environment is None or environment in environments):
             yield from versions.lines(*extras)
 

@@ -26,8 +26,9 @@ def row(name: str) -> Cause:
     [
         (State.FAILED, 1, "x\ntorch.OutOfMemoryError: CUDA out of memory.\nend\n", "gpu-memory"),
         (State.OOM, 71, "torch.OutOfMemoryError\n", "gpu-memory"),
+        (State.OOM, 71, "error: out of memory at 32 examples at a time. Set\n",
+         "gpu-memory-of-examples"),
         (State.OOM, 71, "Killed\n", "memory"),
-        (State.OOM, 71, "error: out of memory at 3 examples at a time. Set\n", "examples-memory"),
         (State.OOM, 71, "error: out of memory with 32 answers at a time\n", "answers-memory"),
         (State.FAILED, 65, "error: the quotas are not met: A1 needs 3\n", "quotas"),
         (State.BLOCKED, 78, "error: gate closed by not-circular: true\n", "gate"),
@@ -66,10 +67,10 @@ def test_every_built_in_row_can_be_reached_and_its_patch_be_read(world: World) -
     assert {row.name for row in BUILT_IN if row.transient} == {
         "gpu-hardware", "network", "download", "node", "preempted"
     }  # fmt: skip
-    job = patched_job(world, {"batch": {"micro": 8}, "wandb": {"mode": "online"},
+    batch = {"micro": 8, "train": 8, "accumulation": 1}
+    job = patched_job(world, {"batch": batch, "wandb": {"mode": "online"},
                               "optimizer": {"lr": 1e-4, "min_lr": 1e-5},
-                              "generate": {"batch_size": 32},
-                              "train": {"activation_checkpointing": False}})  # fmt: skip
+                              "generate": {"batch_size": 32}})  # fmt: skip
     for row in BUILT_IN:
         assert bool(causes.changes(row, job)) == bool(row.patch), row.name
 
@@ -91,6 +92,15 @@ def test_what_a_patch_makes_of_a_value(
     cause = Cause("n", "c", "a", log="x", patch={"part.key": word})
     found = causes.changes(cause, patched_job(world, {"part": {"key": before}}))
     assert [change.after for change in found] == ([after] if after else [])
+
+
+@pytest.mark.parametrize(("train", "after"), [(32, ["16", "2"]), (2, ["1", "2"]), (3, []), (1, [])])
+def test_a_batch_is_halved_only_where_the_update_keeps_its_examples(
+    world: World, train: int, after: list[str]
+) -> None:
+    job = patched_job(world, {"batch": {"train": train, "accumulation": 1}})
+    found = causes.changes(row("gpu-memory-of-examples"), job)
+    assert [change.after for change in found] == after
 
 
 def test_half_of_nothing_leaves_the_rest_of_a_patch(world: World) -> None:

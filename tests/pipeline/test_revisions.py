@@ -148,6 +148,14 @@ def test_the_command_marks_what_has_no_reason(path):
     assert told["changes"] == [{"why": "", "keys": {"fit.extra": {"to": 1}}}]
 
 
+def test_names_of_configurations_are_completed(path):
+    from click.shell_completion import ShellComplete
+
+    complete = ShellComplete(cli, {}, "pipeline", "_PIPELINE_COMPLETE")
+    found = complete.get_completions(["diff", "v1"], "s")
+    assert [item.value for item in found] == ["second", "study"]
+
+
 def test_the_command_knows_the_names(path):
     result = CliRunner().invoke(cli, ["diff", "v1", "secnd"])
     assert result.exit_code == 2

@@ -29,12 +29,14 @@ LOCAL = "slots: 4\nmax_cpus: 4\nmax_mem: 8000000000\nmax_gpus: 0\n"
 class Far:
     """A project here whose site is a host reached over SSH, and the project's folder there."""
 
-    def __init__(self, folder: Path, server: Sshd, host: str = "cluster") -> None:
+    def __init__(
+        self, folder: Path, server: Sshd, host: str = "cluster", queue: str = LOCAL
+    ) -> None:
         self.there = folder / "it's there"  # a path that must be quoted
         for name in ("out", "control"):
             (self.there / name).mkdir(parents=True)
         (self.there / "work.sh").write_text(WORK)
-        site = site_yaml("local", self.there, f"host: {host}\n{LOCAL}")
+        site = site_yaml("local", self.there, f"host: {host}\n{queue}")
         self.here = Project(folder / "here", site, server.env)
         (self.here.root / "work.sh").write_text(WORK)
 
@@ -102,6 +104,25 @@ def test_cancelling_there(far: Far) -> None:
     far.here.wait(lambda s: "running" in s["make"])
     far.here.run("cancel", "make")
     far.here.wait(lambda s: "cancelled" in s["make"])
+
+
+def test_cancelling_in_the_first_training_starts_no_other(tmp_path: Path, sshd: Sshd) -> None:
+    """One training at a time, as on a host with one GPU: whoever ends the running one by hand only
+    makes room for the next. cancel takes what waits first, then the script, then its children."""
+    far = Far(tmp_path, sshd, queue=LOCAL.replace("slots: 4", "slots: 1"))
+    for name in ("fit_a", "fit_b"):
+        (far.there / f"control/sleep_{name}").write_text("60")
+    far.here.run("submit", "all")
+    far.here.wait(lambda s: "running" in s["fit_a"])
+    assert "queued" in far.here.states()["fit_b"]
+    far.here.run("cancel", "--all")
+    states = far.here.wait(
+        lambda s: all(set(s[name]) == {"cancelled"} for name in ("fit_a", "fit_b", "tell"))
+    )
+    assert states["make"] == {"completed": "1"}
+    time.sleep(2)  # a supervisor that went on would have started it
+    assert not [line for line in far.ran() if line.startswith(("fit", "tell"))]
+    assert not list((far.there / "jobs/small/receipts").glob("fit_b/*.run"))
 
 
 def test_real_slurm_over_ssh(

@@ -81,7 +81,7 @@ def test_its_revisions_explain_what_differs(name):
     revisions.check(made(name).study)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES[1:] if n != "marco-lora"])
+@pytest.mark.parametrize("name", ["efcamdat-ilm"])
 def test_it_says_at_its_top_that_its_programs_are_not_there_yet(name):
     top = (ROOT / f"studies/{name}.yaml").read_text("utf-8").split("study:")[0].replace("\n# ", " ")
     assert "not there yet" in top
@@ -261,18 +261,18 @@ def test_efcamdat_s_remedies(profile, values):
 # 003: three models, two revisions.
 
 REVISIONS = [
-    ("initial", (1e-4, 8, 8, 2, 500, 0.0, "fp32", 5, 0.001, "adamw_torch")),
-    ("final", (5e-5, 32, 64, 1, 0, 0.06, "bf16", 10, 0.0, "adamw_torch_fused")),
-    ("", (5e-5, 32, 64, 1, 0, 0.06, "bf16", 10, 0.0, "adamw_torch_fused")),
+    ("initial", (1e-4, 8, 8, 2, 500, 0.0, "fp32", 5, 0.001, "adamw_torch", False, False)),
+    ("", (5e-5, 32, 64, 1, 0, 0.06, "bf16-mixed", 10, 0.0, "adamw_torch_fused", True, True)),
 ]
 KEYS = [
     "optimizer.lr", "batch.train", "batch.eval", "batch.accumulation", "optimizer.warmup_steps",
-    "optimizer.warmup_ratio", "precision.mode", "early_stopping.patience",
-    "early_stopping.threshold", "optimizer.name",
+    "optimizer.warmup_ratio", "train.precision", "train.early_stopping.patience",
+    "train.early_stopping.min_delta", "optimizer.name", "train.activation_checkpointing",
+    "train.tf32",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("profile", "values"), REVISIONS, ids=["initial", "final", "none"])
+@pytest.mark.parametrize(("profile", "values"), REVISIONS, ids=["initial", "final"])
 def test_socratic_s_revisions(profile, values):
     found = parameters("socratic-t5", *filter(None, [profile]), arm="t5-base")
     assert tuple(found[key] for key in KEYS) == values
@@ -282,7 +282,7 @@ def test_socratic_s_final_revision_gives_a_reason_for_each_of_its_nine_changes()
     found = revisions.difference(ROOT / "studies/socratic-t5.yaml", "initial", "final")
     assert len(found.changes) == 9
     assert all(change.why for change in found.changes)
-    assert set(KEYS) <= set(found.keys)
+    assert set(KEYS) == set(found.keys)
 
 
 MODELS = [
@@ -315,10 +315,13 @@ def test_the_curriculum_is_the_plan_s_in_its_own_form():
     ends = [row[0] for row in CURRICULUM[1:]] + [found["train"]["max_steps"]]
     examples = sum((end - row[0]) * row[2] for row, end in zip(CURRICULUM, ends, strict=True))
     assert (ends[-1], examples) == (100_000, 2_010_000)
-    corpus = found["corpus"]
-    assert corpus["train_articles"] + corpus["validation_articles"] == corpus["articles"]
+    values = parameters("wiki-curriculum")
+    assert values["dataset.train"] + values["dataset.validation"] == values["dataset.articles"]
+    assert (values["train.validate_every"], values["train.validation.batch"]) == (2000, 16)
+    assert values["train.early_stopping.patience"] == 10
 
 
 def test_the_curriculum_s_gates():
     checks = made("wiki-curriculum").job("train_curriculum").config["gate"]
-    assert [(c["at"], c["below"]) for c in checks] == [(12000, 500), (35000, 50), (100000, 25)]
+    found = [(c["at"], c["below"]) for c in checks if c["key"] == "val/perplexity"]
+    assert found == [(12000, 500), (35000, 50), (100000, 25)]

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from pipeline.cli import cli
 from tests.pipeline.clusters import ROOT, site_yaml
 
-JOBS = {"observe": 4, "fit_flat": 1, "fit_daily": 1, "fit_moon": 1, "best": 1}
+JOBS = {"observe": 4, "fit_flat": 1, "fit_daily": 1, "fit_moon": 1, "accept": 1, "best": 1}
 SCHEDULERS = [
     ("example-pbs", ".pbs", "#PBS -J 1-4%2"),
     ("example-slurm", ".sbatch", "#SBATCH --array=1-4%2"),
@@ -39,11 +39,12 @@ def states() -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project that holds this study, and the example sites."""
+    """A project that holds this study and the example sites, and of programs only `ledger`."""
     root = tmp_path_factory.mktemp("harbour") / "a project"
     (root / "studies").mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("sixth.yaml"), root / "studies/tides.yaml")
     (root / "job_templates").symlink_to(ROOT / "job_templates")
+    shutil.copytree(ROOT / "ledger", root / "ledger")
     shutil.copytree(ROOT / "sites", root / "sites", ignore=shutil.ignore_patterns("default.yaml"))
     (root / "sites/default.yaml").write_text(site_yaml("local", root))
     with pytest.MonkeyPatch.context() as patch:
@@ -156,7 +157,9 @@ def test_its_bundle_gives_the_same_results_without_pipeline(
     run("export", "--output", str(tmp_path / "b.tar.gz"))
     with tarfile.open(tmp_path / "b.tar.gz") as tar:
         tar.extractall(tmp_path, filter="data")
-        assert not [name for name in tar.getnames() if name.endswith(".py")]
+        programs = {name.split("/")[1] for name in tar.getnames() if name.endswith(".py")}
+    assert programs == {"ledger"}, "for the gates"
+    assert (tmp_path / "tides/requirements.txt").read_text() == "pyyaml>=6.0\n"
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIPELINE"))}
     folder = tmp_path / "tides"
     subprocess.run(["bash", "submit_all.sh"], cwd=folder, env=env, check=True, capture_output=True)

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from tests.training.toy import Toy
 from training.contract import BadInput, Exit, Section, run_program
 from training.fit_settings import FitSettings, add_flags, override, read_fit
-from training.hf import fitting
+from training.hf import fit_run, fitting, task
 from training.hf.fit_run import Fit
+from training.hf.guards import Stop
 from training.hf.task import Batch, Loss
 
 Settings = Callable[..., FitSettings]
@@ -43,7 +44,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(tmp_path: Path) -> Settings:
     """Settings as a job's configuration would give them; keywords change sections."""
 
-    def make(name: str = "run", gpus: int = 0, **changes: dict[str, Any]) -> FitSettings:
+    def make(name: str = "run", gpus: int = 0, **changes: Any) -> FitSettings:
         config = section(tmp_path / name, gpus, **changes)
         read = read_fit(config)
         config.raise_problems()
@@ -52,11 +53,12 @@ def settings(tmp_path: Path) -> Settings:
     return make
 
 
-def section(run: Path, gpus: int = 0, **changes: dict[str, Any]) -> Section:
+def section(run: Path, gpus: int = 0, **changes: Any) -> Section:
     parameters = json.loads(json.dumps(VALUES))
     parameters["train"]["checkpoint_dir"] = str(run)
     for name, values in changes.items():
-        parameters[name] = parameters.get(name, {}) | values
+        own = parameters.get(name, {})
+        parameters[name] = values if isinstance(values, list) else own | values
     return Section({"parameters": parameters, "resources": {"gpus": gpus}}, run / "config.yaml")
 
 
@@ -385,3 +387,143 @@ def test_a_gpu_is_looked_at_first(
     monkeypatch.setattr(fitting, "check_all", lambda *given: asked.append(given))
     assert train(settings(gpus=1), Toy()) == 0
     assert asked == [(1, tmp_path / "run")]
+
+
+STAGES = [
+    {"step": 0, "lr_scale": 2.0, "weight_decay": 0.0},
+    {"step": 5, "lr_scale": 0.5, "clip": 0.001, "betas": [0.5, 0.9]},
+]
+
+
+def test_the_optimizer_s_values_may_change_with_the_step(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, staged = settings("plain"), settings("staged", curriculum_stages=STAGES)
+    groups = []
+    original = fitting.update
+
+    def watched(run: Any, loss: float) -> float:
+        group = run.optimizer.param_groups[0]
+        groups.append((group["weight_decay"], group["betas"]))
+        return original(run, loss)
+
+    monkeypatch.setattr(fitting, "update", watched)
+    assert train(plain, Toy()) == 0 and train(staged, Toy()) == 0
+    base, own = ({row["step"]: row["train/learning_rate"] for row in table(tmp_path / name)
+                  if "train/loss" in row} for name in ("plain", "staged"))  # fmt: skip
+    assert own == {step: rate * (2.0 if step <= 5 else 0.5) for step, rate in base.items()}
+    usual = (plain.optimizer.weight_decay, plain.optimizer.betas)
+    late = [(usual[0], (0.5, 0.9))] * (len(base) - 5)
+    assert groups == [usual] * len(base) + [(0.0, usual[1])] * 5 + late
+    assert "curriculum_stages" in staged.identity() and "curriculum_stages" not in plain.identity()
+
+
+def test_a_row_has_no_length_here(settings: Settings) -> None:
+    with pytest.raises(BadInput, match=r"\[0\]\.seq_len is unknown; a row has step, lr_scale"):
+        settings("staged", curriculum_stages=[{"step": 0, "seq_len": 8}])
+
+
+def test_a_run_broken_in_its_stages_is_the_unbroken_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(settings("whole", curriculum_stages=STAGES), Toy()) == 0
+    for step in (5, 8):  # 5 ends a stage
+        with monkeypatch.context() as patch:
+            stop_in(patch, fitting, "learn", lambda run, at=step: run.step == at - 1)
+            assert train(settings("cut", curriculum_stages=STAGES), Toy()) == 75
+    assert train(settings("cut", curriculum_stages=STAGES), Toy()) == 0
+    assert table(tmp_path / "cut") == table(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("memory", "busy", "told"),
+    [
+        # the plan's: 3.7 of 22.5 GB at a batch of 16, recomputing what fits anyway
+        (
+            0.164,
+            0.45,
+            "16 % of the GPU's memory is in use, and it computes 45 % of the time. Try batch.train "
+            "32 and batch.eval 64; train.activation_checkpointing false, which this model does not "
+            "need",
+        ),
+        (0.7, 0.45, ""),
+    ],
+)
+def test_a_gpu_that_idles_is_told(
+    settings: Settings, memory: float, busy: float, told: str
+) -> None:
+    batch = {"train": 16, "eval": 32, "accumulation": 1}
+    one = settings(batch=batch, train={"activation_checkpointing": True})
+    assert fitting.advice(memory, busy, one) == told
+
+
+def test_it_is_told_once(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(fitting, "use_of", lambda _: (0.1, 1.0))
+    assert train(settings(), Toy()) == 0
+    assert capsys.readouterr().err.count("10 % of the GPU's memory is in use. Try") == 1
+    assert "batch.accumulation 1" in status(tmp_path / "run")["advice"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "wanted", "tf32", "picked"),
+    [
+        ("mps", 0, "auto", True, ("fp32", False)),
+        ("cuda", 8, "auto", True, ("bf16-mixed", True)),
+        ("cuda", 7, "auto", True, ("fp16-mixed", False)),
+        ("cuda", 8, "fp32", False, ("fp32", False)),
+        ("cpu", 0, "auto", True, ("fp32", False)),
+        ("mps", 0, "fp16-mixed", False, None),
+        ("cpu", 0, "bf16-mixed", False, None),
+        ("cuda", 7, "bf16-mixed", False, None),
+    ],
+)
+def test_precision_follows_from_the_device(
+    monkeypatch: pytest.MonkeyPatch, kind: str, level: int, wanted: str, tf32: bool,
+    picked: tuple[str, bool] | None,
+) -> None:  # fmt: skip
+    first = torch.device("cuda" if kind == "cuda" else "cpu")
+    monkeypatch.setattr(task, "pick_device", lambda: first)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: kind == "mps")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (level, 0))
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        if picked is None:
+            with pytest.raises(BadInput, match="Set it to auto or fp32"):
+                task.find_place(wanted, tf32, Stop())
+        else:
+            place = task.find_place(wanted, tf32, Stop())
+            assert (place.device.type, place.precision, place.tf32) == (kind, *picked)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_fp16_that_fails_is_told_what_else_there_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a device whose fp16 makes every gradient NaN: halved 17 times, then it ends."""
+
+    class Broken(Toy):
+        def loss(self, batch: Batch) -> Loss:
+            loss = super().loss(batch)
+            loss.total = loss.total * torch.where(loss.total > 0, math.nan, 1.0)
+            return loss
+
+    find = task.find_place
+
+    def as_fp16(*given: Any) -> Any:
+        place = find(*given)
+        place.precision = "fp16-mixed"
+        return place
+
+    monkeypatch.setattr(fit_run, "find_place", as_fp16)
+    assert train(settings(), Broken()) == 70
+    assert "train.precision fp32 or bf16-mixed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["adamw_torch_fused", "adamw_torch"])
+def test_fused_adamw_is_for_cuda_alone(settings: Settings, tmp_path: Path, name: str) -> None:
+    assert train(settings(optimizer={"name": name}), Toy()) == 0
+    assert status(tmp_path / "run")["optimizer"] == "adamw_torch"

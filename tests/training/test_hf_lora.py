@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from tests.training import small
 from training.contract import BadInput, load_config, run_program
-from training.hf import adapters, examples, fitting, lora
+from training.hf import adapters, examples, fitting, lora, predict
 from training.hf.adapters import CAUSAL, SEQ2SEQ
 from training.hf.examples import Examples, causal, seq2seq
 from training.hf.generate_text import decode, left_padded
@@ -239,3 +239,51 @@ def test_labels_and_ids_beyond_the_vocabulary_decode(tmp_path: Path) -> None:
 def test_prompts_are_padded_on_the_left() -> None:
     ids, mask = left_padded([[5, 6], [7]], 0)
     assert ids.tolist() == [[5, 6], [0, 7]] and mask.tolist() == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("task", [SEQ2SEQ, CAUSAL])
+def test_predictions_are_what_the_trained_model_writes(
+    job: Callable[..., Path], tmp_path: Path, task: str
+) -> None:
+    config = job(task, train={"epochs": 1})
+    assert train(config) == 0
+    values = yaml.safe_load(config.read_text())
+    values["parameters"]["data"]["test"] = str(tmp_path / "validation.jsonl")
+    values["parameters"]["predict"] = {"output": str(tmp_path / "out" / "told.jsonl")}
+    config.write_text(yaml.safe_dump(values))
+    assert run_program(predict.main, ["--config", str(config)]) == 0
+    told = [json.loads(line) for line in (tmp_path / "out" / "told.jsonl").read_text().splitlines()]
+    given = examples.read_rows(tmp_path / "validation.jsonl")
+    assert [row["prompt"] for row in told] == [row["prompt"] for row in given]
+    assert [row["response"] for row in told] == [row["response"] for row in given]
+    assert any(row["told"] for row in told)
+    # one prompt at a time gives the same text: padding changes nothing
+    model, tokenizer = adapters.load_adapter(tmp_path / "run" / "final")
+    ids = tokenizer(given[0]["prompt"], return_tensors="pt")
+    written = model.generate(**ids, max_new_tokens=4, do_sample=False)
+    start = 0 if task == SEQ2SEQ else ids["input_ids"].shape[1]
+    assert decode(tokenizer, written[:, start:]) == [told[0]["told"]]
+
+
+def test_predictions_need_an_adapter(
+    job: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = job(data={"test": "x"}, predict={"output": "y"})
+    assert run_program(predict.main, ["--config", str(config)]) == 65
+    assert "holds no adapter" in capsys.readouterr().err
+
+
+def test_a_random_base_is_written_once_and_is_the_adapters_own(
+    job: Callable[..., Path], tmp_path: Path
+) -> None:
+    tokenizer = small.write_tokenizer(tmp_path / "words")
+    model = {"base": "none", "init": "random", "architecture": "t5", "tokenizer": str(tokenizer),
+             "tied": False, "config": small.T5 | {"feed_forward_proj": "gated-gelu"}}  # fmt: skip
+    config = job(model=model, train={"epochs": 1})
+    assert train(config) == 0 and status(tmp_path / "run")["head"] == "separate"
+    written = (tmp_path / "run" / "base" / "model.safetensors").stat().st_mtime_ns
+    assert train(config) == 0
+    assert (tmp_path / "run" / "base" / "model.safetensors").stat().st_mtime_ns == written
+    adapters.load_adapter(tmp_path / "run" / "final")
+    for wrong in ({"config": {"nothing": 1}}, {"architecture": "t99"}, {"config": None}):
+        assert train(job(run="other", model=model | wrong)) == 65

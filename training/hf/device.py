@@ -24,6 +24,7 @@ PEAKS = {
     "a100": (312.0, 19.5),
     "l40s": (362.0, 91.6),
     "l4": (121.0, 30.3),
+    "a10g": (70.0, 31.5),
     "a10": (125.0, 31.2),
     "v100": (125.0, 15.7),
     "t4": (65.0, 8.1),
@@ -94,6 +95,18 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+
+
+def use_of(device: torch.device) -> tuple[float, float] | None:
+    """The share of a GPU's memory that torch has taken at most, and of the last second in which it
+    computed, as far as the driver tells (else 1); None on a CPU."""
+    if device.type != "cuda":
+        return None
+    total = torch.cuda.get_device_properties(device).total_memory
+    busy = 1.0
+    with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # without NVIDIA's bindings
+        busy = torch.cuda.utilization(device) / 100
+    return torch.cuda.max_memory_reserved(device) / total, busy
 
 
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:

@@ -22,11 +22,13 @@ from training.health import check_all
 from training.hf import fit_files
 from training.hf.batches import Wanted
 from training.hf.checkpoint import list_checkpoints, prune_checkpoints
-from training.hf.device import memory_bytes
+from training.hf.device import memory_bytes, use_of
 from training.hf.fit_run import Fit, open_sinks, setup
 from training.hf.guards import catch_signals, is_out_of_memory
+from training.hf.model import set_stage
 from training.hf.parallel import clip_gradients
 from training.hf.task import Interrupted, Task, refuse_unknown_metric
+from training.metrics import warn
 from training.stopping import WATCH_ONLY
 
 
@@ -65,6 +67,7 @@ def fit(run: Fit) -> Exit:
         loss, norm, parts = learn(run)
         if due(run, options.log_every):
             report(run, loss, norm, parts)
+            advise(run)
         if due(run, options.validate_every):
             evaluate(run)
         if due(run, options.checkpoint_every) or run.halt or run.best.exhausted:
@@ -109,8 +112,10 @@ def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
     """One update: its mean loss in nats a target, the gradient norm before clipping, and what the
     loss is made of. Micro-batches are weighed by their targets, as if they were one batch."""
     settings, step, task = run.settings, run.step + 1, run.task
+    stage = settings.stage(step)
+    set_stage(run.optimizer, stage)
     for group in run.optimizer.param_groups:
-        group["lr"] = run.schedule(step)
+        group["lr"] = run.schedule(step) * stage.lr_scale
     # Dropout follows from the step: no random state needs to be saved.
     torch.manual_seed(((settings.seed << 32) + (step << 12)) % 2**63)
     batches = run.batches.take(step, lambda one: micro_batches(run, one), run.total)
@@ -131,7 +136,7 @@ def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
 
 def update(run: Fit, loss: float) -> float:
     """Clip, refuse what has diverged, step. Returns the gradient norm before clipping."""
-    clip, options = run.settings.optimizer.clip, run.settings.train
+    clip, options = run.settings.stage(run.step).clip, run.settings.train
     if run.step == 1:
         refuse_first_loss(run, loss)
     parameters = [p for p in run.task.model.parameters() if p.grad is not None]
@@ -173,7 +178,7 @@ def refuse_first_loss(run: Fit, loss: float) -> None:
 
 def report(run: Fit, loss: float, norm: float, parts: dict[str, float]) -> None:
     """One row of metrics, one line for whoever watches."""
-    rate = run.schedule(run.step)
+    rate = run.schedule(run.step) * run.settings.stage(run.step).lr_scale
     pace, left = run.clock.measure(run.step, run.consumed(), run.total)
     run.log(
         {
@@ -196,6 +201,36 @@ def report(run: Fit, loss: float, norm: float, parts: dict[str, float]) -> None:
         f"{pace:.1f} examples/s",
         flush=True,
     )
+
+
+IDLE_MEMORY = 0.4  # below this share of a GPU's memory, twice the batch fits with room to spare
+
+
+def advice(memory: float, busy: float, settings: FitSettings) -> str:
+    """What to change where a GPU has much to spare: memory and time in use as shares, or ''."""
+    if memory >= IDLE_MEMORY:
+        return ""
+    batch, options = settings.batch, settings.train
+    words = [f"batch.train {2 * batch.train} and batch.eval {2 * batch.eval}"]
+    if batch.accumulation > 1:
+        words[0] += f" with batch.accumulation {max(batch.accumulation // 2, 1)}"
+    if options.activation_checkpointing:
+        words.append("train.activation_checkpointing false, which this model does not need")
+    used = f"{100 * memory:.0f} % of the GPU's memory is in use"
+    if busy < 0.9:
+        used += f", and it computes {100 * busy:.0f} % of the time"
+    return f"{used}. Try {'; '.join(words)}"
+
+
+def advise(run: Fit) -> None:
+    """Once, when the first rows are written: say where the GPU has much to spare."""
+    used = use_of(run.place.device)
+    if "advice" in run.status.facts or used is None:
+        return
+    told = advice(*used, run.settings)
+    run.status.facts["advice"] = told
+    if told:
+        warn(told)
 
 
 def evaluate(run: Fit) -> None:

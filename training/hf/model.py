@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from training import pace
 from training.contract import BadInput
+from training.curriculum import Stage
 from training.settings import Model, Optimizer, Settings
 
 # What a configuration may call itself, for each model.architecture of a study.
@@ -144,6 +145,14 @@ def build_optimizer(
     # one kernel a step; the same numbers but rounding
     fused = fuse and parameters[0].device.type == "cuda"
     return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=fused)
+
+
+def set_stage(optimizer: torch.optim.Optimizer, stage: Stage) -> None:
+    """Give an optimizer of build_optimizer a stage's values; its moments stay as they are."""
+    decayed, *plain = optimizer.param_groups
+    decayed["weight_decay"] = stage.weight_decay
+    for group in (decayed, *plain):
+        group["betas"], group["eps"] = stage.betas, stage.eps
 
 
 def flops_per_token(model: Any, length: int) -> float:

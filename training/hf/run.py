@@ -25,7 +25,7 @@ from training.hf.layers import (
     resolve_compile,
 )
 from training.hf.loss import LOSSES, resolve_loss
-from training.hf.model import build_model, build_optimizer, flops_per_token
+from training.hf.model import build_model, build_optimizer, flops_per_token, set_stage
 from training.hf.packing import Boundaries, Trainee
 from training.hf.parallel import World, resolve_parallel, resolve_sync, spread
 from training.metrics import Sink, Status
@@ -187,12 +187,9 @@ def newest(settings: Settings, identity: dict[str, Any]) -> tuple[Path, Position
 
 
 def enter(run: Run, stage: Stage) -> None:
-    """Give the optimizer a stage's values; its moments stay as they are."""
+    """Go on with a stage's values."""
     run.stage = stage.number
-    decayed, *plain = run.optimizer.param_groups
-    decayed["weight_decay"] = stage.weight_decay
-    for group in (decayed, *plain):
-        group["betas"], group["eps"] = stage.betas, stage.eps
+    set_stage(run.optimizer, stage)
     run.pace.flops = flops_per_token(run.model, stage.seq_len)
     accumulation = stage.batch_size // (stage.micro * run.world.size)
     tokens = stage.batch_size * stage.seq_len

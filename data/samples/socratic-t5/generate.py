@@ -17,9 +17,9 @@ SEED = 42
 PARTS = {"train.csv": 480, "valid.csv": 48, "test.csv": 48}
 WHO = ["schools", "parents", "farmers", "doctors", "drivers", "artists", "cities", "banks",
        "students", "editors"]  # fmt: skip
-WHAT = ["close early", "share profits", "use fewer machines", "teach chess", "publish every mistake",
-        "ban plastic", "work from home", "plant more trees", "speak two languages",
-        "charge less"]  # fmt: skip
+WHAT = ["close early", "share profits", "use fewer machines", "teach chess",
+        "publish every mistake", "ban plastic", "work from home", "plant more trees",
+        "speak two languages", "charge less"]  # fmt: skip
 WHY = ["people are tired", "costs keep rising", "trust is low", "children copy adults",
        "the climate changes", "nobody asked them", "old habits fail", "time is short"]  # fmt: skip
 # The kinds are those of Socratic questioning; each has one wording here.
@@ -28,7 +28,8 @@ ASK = {
     "assumptions": "Why do you assume that {why}?",
     "reasons_evidence": "What evidence do you have that {why}?",
     "implication_consequences": "What would follow if all {who} were to {what}?",
-    "alternate_viewpoints_perspectives": "How would someone answer who thinks {who} must not {what}?",
+    "alternate_viewpoints_perspectives":
+        "How would someone answer who thinks {who} must not {what}?",
 }  # fmt: skip
 THOUGHT = "I think {who} should {what} because {why}."
 SPECIAL = ["<pad>", "</s>", "<unk>"]
@@ -62,7 +63,8 @@ def tokenizer(texts: list[str]) -> dict[str, object]:
             "type": "TemplateProcessing",
             "single": [{"Sequence": {"id": "A", "type_id": 0}},
                        {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}},
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}},
+                     {"Sequence": {"id": "B", "type_id": 0}},
                      {"SpecialToken": {"id": "</s>", "type_id": 0}}],
             "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}},
         },

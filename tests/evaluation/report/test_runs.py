@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from evaluation.config import Config, InputError
-from evaluation.report.runs import job_configs, read_curves, read_runs, training_folder
+from evaluation.report.runs import Run, job_configs, read_curves, read_runs, training_folder
 from evaluation.report.spent import by_stage, spent
 
 
@@ -42,6 +42,14 @@ def test_parameters_are_those_that_the_training_had(tmp_path: Path) -> None:
     write_job(tmp_path / "jobs", "train_a", kind="train", arm="a")
     (run,) = read_runs(config, tmp_path, job_configs(config, tmp_path))
     assert run.parameters == {"batch": {"micro": 1}}
+
+
+def test_tokens_are_those_that_the_training_counted() -> None:
+    given = {"model": {"seq_length": 2048}, "train": {"split": [1, 0, 0]}}
+    read = {"consumed_samples": 10, "consumed_tokens": 640}  # of 64 tokens each
+    staged = Run("a", "a", "a", given, status=read, data={"tokens": 1280, "bytes": 5000})
+    assert (staged.tokens, staged.epochs) == (640, 0.5)
+    assert Run("a", "a", "a", given, status={"consumed_samples": 10}).tokens == 20_480
 
 
 def test_all_attempts_cost_and_a_report_does_not_count_itself(tmp_path: Path) -> None:

@@ -156,6 +156,24 @@ def test_it_runs_to_its_end_by_bash_alone(root: Path, tmp_path: Path) -> None:
     assert json.loads((bundle / "results/small/total.json").read_text()) == TOTAL
 
 
+def test_names_that_a_shell_would_run_stay_names(root: Path, tmp_path: Path) -> None:
+    name = "jobs/it's $(touch pwned) `x` & é"
+    (root / "studies/small.yaml").write_text(
+        f'study: small\nstate_dir: "{name}"\ntitle: a $(touch pwned) | title\n'
+        "resources: {gpus: 0, cpus: 1, mem: 100MB, walltime: 60}\n"
+        "stages: {a: {kind: command, run: [printf, '%s|', \"it's $(touch pwned)\", '{task}'],"
+        " array: {over: chunks, count: 2}}}\n"
+    )
+    site(root, "local")
+    bundle = unpacked(root, tmp_path)
+    done = subprocess.run(["bash", "submit_all.sh"], cwd=bundle, env=environment(),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "it's $(touch pwned)|1|" in done.stdout and "it's $(touch pwned)|2|" in done.stdout
+    assert len(list((bundle / name / "receipts/a").glob("*.ok"))) == 2
+    assert not list(tmp_path.rglob("pwned"))
+
+
 def test_a_script_submitted_from_elsewhere_says_so(root: Path, tmp_path: Path) -> None:
     site(root, "local")
     bundle = unpacked(root, tmp_path)
@@ -349,6 +367,28 @@ def test_the_same_study_gives_the_same_bytes(root: Path, tmp_path: Path, monkeyp
     monkeypatch.chdir(root / "sub")
     export("--output", "two.tar.gz")
     assert (root / "one.tar.gz").read_bytes() == (root / "sub/two.tar.gz").read_bytes()
+
+
+def test_of_a_git_project_go_what_git_has_and_no_file_that_is_ignored_or_deleted(
+    root: Path, tmp_path: Path
+) -> None:
+    site(root, "local")
+    for words in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *words], check=True)
+    (root / ".gitignore").write_text("lists/\n")
+    subprocess.run(["git", "rm", "-q", "--cached", "lists/names.txt"], check=True)
+    (root / "programs/near.py").unlink()
+    out = export()
+    found = names(root / "small.tar.gz")
+    assert "programs/tell.py" in found and "helpers.py" in found
+    assert not {"lists/names.txt", "programs/near.py"} & found
+    assert "not in it" not in out
+
+
+def test_a_project_at_a_dot_is_no_site_s(root: Path) -> None:
+    text = site_yaml("local", root).replace(json.dumps(str(root)), ".")
+    (root / "sites/default.yaml").write_text(text)
+    assert "project_dir: '.' is no absolute path" in export(code=2)
 
 
 @pytest.mark.parametrize("where", ["lists/names.txt", "helpers.py", "studies/small.yaml"])
