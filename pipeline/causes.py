@@ -113,6 +113,11 @@ def changes(row: Cause, job: Job) -> list[Change]:
     for key, word in row.patch.items():
         name = key.replace("<stage>", job.stage)
         before = _value(name, job)
+        if before == 0 and word in _WORDS and not isinstance(before, bool):
+            continue  # half of nothing is nothing, and no reason to leave the others
+        odd = isinstance(before, int) and before % 2
+        if word == "half" and "double" in row.patch.values() and odd:
+            return []  # 3 x 3 would become 1 x 6: another update than the one before
         after = None if before is None else _changed(before, _measured(name, word))
         if after is None or after == before:
             return []

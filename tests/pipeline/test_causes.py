@@ -29,6 +29,9 @@ def row(name: str) -> Cause:
         (State.OOM, 71, "error: out of memory at 32 examples at a time. Set\n",
          "gpu-memory-of-examples"),
         (State.OOM, 71, "Killed\n", "memory"),
+        (State.OOM, 71, "error: out of memory with 32 answers at a time\n", "answers-memory"),
+        (State.FAILED, 65, "error: the quotas are not met: A1 needs 3\n", "quotas"),
+        (State.BLOCKED, 78, "error: gate closed by not-circular: true\n", "gate"),
         (State.TIMEOUT, 271, "", "walltime"),
         (State.FAILED, 75, "SIGTERM\n", "preempted"),
         (State.FAILED, 70, "error: training diverged: loss is nan\n", "diverged"),
@@ -66,7 +69,8 @@ def test_every_built_in_row_can_be_reached_and_its_patch_be_read(world: World) -
     }  # fmt: skip
     batch = {"micro": 8, "train": 8, "accumulation": 1}
     job = patched_job(world, {"batch": batch, "wandb": {"mode": "online"},
-                              "optimizer": {"lr": 1e-4, "min_lr": 1e-5}})  # fmt: skip
+                              "optimizer": {"lr": 1e-4, "min_lr": 1e-5},
+                              "generate": {"batch_size": 32}})  # fmt: skip
     for row in BUILT_IN:
         assert bool(causes.changes(row, job)) == bool(row.patch), row.name
 
@@ -88,6 +92,22 @@ def test_what_a_patch_makes_of_a_value(
     cause = Cause("n", "c", "a", log="x", patch={"part.key": word})
     found = causes.changes(cause, patched_job(world, {"part": {"key": before}}))
     assert [change.after for change in found] == ([after] if after else [])
+
+
+@pytest.mark.parametrize(("train", "after"), [(32, ["16", "2"]), (2, ["1", "2"]), (3, []), (1, [])])
+def test_a_batch_is_halved_only_where_the_update_keeps_its_examples(
+    world: World, train: int, after: list[str]
+) -> None:
+    job = patched_job(world, {"batch": {"train": train, "accumulation": 1}})
+    found = causes.changes(row("gpu-memory-of-examples"), job)
+    assert [change.after for change in found] == after
+
+
+def test_half_of_nothing_leaves_the_rest_of_a_patch(world: World) -> None:
+    job = patched_job(world, {"optimizer": {"lr": 2e-4, "min_lr": 0.0}})
+    assert [str(change) for change in causes.changes(row("diverged"), job)] == [
+        "optimizer.lr 0.0002 -> 0.0001"
+    ]
 
 
 def test_walltime_and_memory_are_written_as_a_study_writes_them(world: World) -> None:

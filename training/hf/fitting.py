@@ -288,9 +288,11 @@ def tell_out_of_memory(settings: FitSettings) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         batch = settings.batch
+        parts = [n for n in range(1, batch.train) if batch.effective % n == 0]
+        smaller = min((n for n in parts if 2 * n >= batch.train), default=max(parts, default=1))
         remedy = (
-            f"Set batch.train to {batch.train // 2}, batch.eval to {max(batch.eval // 2, 1)} and "
-            f"batch.accumulation to {batch.accumulation * 2}; an update keeps its "
+            f"Set batch.train to {smaller}, batch.eval to {max(batch.eval // 2, 1)} and "
+            f"batch.accumulation to {batch.effective // smaller}; an update keeps its "
             f"{batch.effective} examples"
             if batch.train > 1
             else "Use a device with more memory; batch.train is 1 already"
