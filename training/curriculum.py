@@ -118,7 +118,7 @@ def _check_order(config: Section, steps: list[Any]) -> None:
 
 
 def _stage(row: Mapping[str, Any], base: Stage, world: int, number: int) -> Stage:
-    given = {key: float(row[key]) for key in NUMBERS if key in row}
+    given: dict[str, Any] = {key: float(row[key]) for key in NUMBERS if key in row}
     given |= {key: row[key] for key in COUNTS if key in row}
     if "betas" in row:
         given["betas"] = (float(row["betas"][0]), float(row["betas"][1]))

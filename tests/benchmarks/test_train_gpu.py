@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks import train_gpu, train_rows
+from pipeline import yamlio
 from tests.require import require
 from training.data import open_shard
 
+ROOT = Path(__file__).parents[2]
 RATE = {"device": "A100", "torch": "2", "rate": 250e12, "sheet": 312e12}
 # 20,000 tokens in a second, of 6.25e9 operations each, are 125e12 operations a second.
 OURS = {"program": "ours", "name": "", "micro": 2, "global": 32, "seconds": 2.0, "tokens": 40_000,
@@ -78,6 +80,27 @@ def test_the_corpus_is_one(tmp_path: Path) -> None:
     assert shard.documents > 500 and np.all(shard.tokens[last] == train_rows.EOD)
     assert int((shard.tokens == train_rows.EOD).sum()) == shard.documents
     assert int(shard.tokens.max()) < train_rows.TINY["vocab_size"]
+
+
+def test_the_ladder_is_that_of_the_study() -> None:
+    rows = yamlio.load(ROOT / "studies/wiki-curriculum.yaml")["parameters"]["curriculum_stages"]
+    stages = dict.fromkeys((row["seq_len"], row["batch_size"]) for row in rows)
+    assert tuple(stages) == train_gpu.LADDER
+    *updates, validation = train_gpu.ladder(False)
+    assert [(one["length"], one["micro"]) for one in updates] == list(train_gpu.LADDER)
+    assert (validation["length"], validation["validation"]) == (2048, 16)
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["shortest", "validation"])
+def test_a_step_of_the_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    size = train_rows.size_of(True, True)
+    train_rows.write_corpus(tmp_path, size)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    one = train_gpu.ladder(True)[place]
+    found = train_rows.measure(one, tmp_path, size, "cpu")
+    if place == 0:
+        assert found["tokens"] == 2 * 64 * 4
+    assert found["tokens"] % one["length"] == 0 and found["seconds"] > 0 and found["bytes"] > 0
 
 
 def test_both_programs_are_measured_with_the_same_model(

@@ -287,3 +287,15 @@ def test_moments_of_adam_are_carried_over(staged: Callable[..., Path], tmp_path:
     norm = float(np.sqrt(sum(float((one**2).sum()) for one in added)))
     assert norm == pytest.approx(0.01, rel=1e-3)
     assert max(float(one.abs().max()) for one in before.values()) > 1e-3
+
+
+def test_each_stage_is_compiled_anew(
+    staged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch compiles a function for eight shapes at most; a curriculum may have more."""
+    forgotten = []
+    monkeypatch.setattr("training.hf.run.resolve_compile", lambda *_: True)
+    monkeypatch.setattr("training.hf.run.compile_layers", lambda _: None)
+    monkeypatch.setattr("training.hf.run.forget_shapes", lambda: forgotten.append(1))
+    assert train(staged(), "--max-steps", "6") == 0
+    assert len(forgotten) == 2

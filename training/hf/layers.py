@@ -43,7 +43,7 @@ def compile_layers(model: Any) -> None:
 def forget_shapes() -> None:
     """Let go of what is compiled, which is for shapes that do not come again: torch compiles a
     function for eight of them at most."""
-    torch._dynamo.reset()  # type: ignore[no-untyped-call]
+    torch._dynamo.reset()
 
 
 def as_written(compiled: bool) -> AbstractContextManager[Any]:

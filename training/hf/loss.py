@@ -111,7 +111,8 @@ def count_right(
     a time, in the run's own precision."""
     right = torch.zeros((), device=hidden.device)
     rows = max(LOGITS_AT_A_TIME // len(head), 1)
-    for h, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
+    parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    for h, wanted in parts:
         right += (functional.linear(h, head).argmax(1) == wanted).sum()
     return right
 

@@ -50,7 +50,7 @@ def train(settings: Settings, world: World, stop: Stop) -> Exit:
         return Exit.OK
     try:
         run.sinks = open_sinks(run) if world.first else []
-        run.status.write("running", step=run.step, **run.consumed)
+        run.status.write("running", sync=True, step=run.step, **run.consumed)
         with tell_out_of_memory(settings):
             return fit(run)
     except ProgramError as error:
@@ -241,7 +241,7 @@ def save(run: Run) -> None:
     if run.world.first:
         mark_checkpoint(run.step)
         checkpoint.prune_checkpoints(train.checkpoint_dir, train.keep_checkpoints)
-    run.status.write("running", step=run.step, **run.consumed, checkpoint=path.name)
+    run.status.write("running", sync=True, step=run.step, **run.consumed, checkpoint=path.name)
 
 
 def finish(run: Run) -> Exit:
@@ -254,7 +254,7 @@ def finish(run: Run) -> Exit:
     if run.step < train.max_steps:
         patience, metric = run.best.rule.patience, run.best.rule.metric
         why["reason"] = f"stopped early: {patience} validations without a better {metric}"
-    run.status.write("done", step=run.step, **run.consumed, **why)
+    run.status.write("done", sync=True, step=run.step, **run.consumed, **why)
     if run.world.first:
         run.progress.report(train.max_steps, why.get("reason", "done"))
     return Exit.OK
