@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
-from pipeline.commands import bundle, new, record
+from pipeline.commands import bundle, new, planning, record
 from pipeline.errors import PipelineError, StateError, plain
-from pipeline.options import DRY, JSON, SCHEDULERS, Context, find_root, run_options
+from pipeline.options import DRY, JSON, OVER, SCHEDULERS, Context, find_root, run_options
 from pipeline.options import complete as _complete
 from pipeline.options import names as _names
 from pipeline.options import relative as _relative
@@ -100,28 +100,7 @@ def cli() -> None:
 
 
 cli.add_command(new.new)
-
-
-@cli.command()
-@JSON
-@run_options
-def plan(context: Context, as_json: bool) -> None:
-    """Show the study's jobs, what they ask for, and how long it all takes.
-
-    Nothing is written. The serial hours add every job up; the critical path is the shortest time
-    with enough machines.
-
-    \b
-    Example:
-      pipeline plan --site default
-      pipeline plan --set batch.micro=1 --json
-    """
-    from pipeline import secret
-    from pipeline.view import study as study_view
-
-    made = context.plan(reference=True)
-    secret.refuse(made.jobs)
-    study_view.plan(made, as_json, context.root)
+cli.add_command(planning.plan)
 
 
 @cli.command()
@@ -208,17 +187,22 @@ def render(
 
 @cli.command()
 @click.option("--force", is_flag=True, help="Run what is complete, or of unknown state, again.")
+@OVER
 @DRY
 @_variants
 @_stages(required=True)
 @run_options
 def submit(
-    context: Context, stages: tuple[str, ...], variants: tuple[str, ...], dry_run: bool, force: bool
-) -> None:
+    context: Context, stages: tuple[str, ...], variants: tuple[str, ...], dry_run: bool,
+    over_budget: bool, force: bool,
+) -> None:  # fmt: skip
     """Render and submit the jobs of one or more stages, or of `all`.
 
     A job that is queued or running is refused, so that nothing runs twice; `all` passes over what
     is complete or active and submits the rest, each job behind those it needs.
+
+    Refused before anything is queued: what needs inputs that are not there, and what the study's
+    budget does not hold.
 
     \b
     Example:
@@ -228,6 +212,7 @@ def submit(
     from pipeline.view import outcomes as outcomes_view
 
     engine = context.engine()
+    engine.over_budget = over_budget
     jobs = engine.plan.select(stages, variants)
     if not dry_run:
         _bring_up_to_date(engine)
@@ -250,8 +235,9 @@ def submit(
     metavar="N",
     help="How often a task is run again after a failure that may pass by itself.",
 )
+@OVER
 @run_options
-def run(context: Context, interval: float | None, retries: int) -> None:
+def run(context: Context, interval: float | None, retries: int, over_budget: bool) -> None:
     """Submit everything that is not done yet and follow it to its end.
 
     A task that failed for a reason that may pass (a node, the network, a preemption) is run again
@@ -270,6 +256,7 @@ def run(context: Context, interval: float | None, retries: int) -> None:
     from pipeline.view import run as run_view
 
     engine = context.engine()
+    engine.over_budget = over_budget
     _bring_up_to_date(engine)
     engine.submit(engine.plan.jobs, whole=True, fitting=True)
     report = run_view.follow(engine, interval, Retries(engine, retries))
@@ -405,11 +392,13 @@ def _worth_explaining(status: JobStatus) -> list[int]:
     is_flag=True,
     help="Change what the remedy of each failed job says, as `pipeline why` shows it.",
 )
+@OVER
 @DRY
 @run_options
 def resubmit(
-    context: Context, jobs: tuple[str, ...], failed: bool, patched: bool, dry_run: bool
-) -> None:
+    context: Context, jobs: tuple[str, ...], failed: bool, patched: bool, dry_run: bool,
+    over_budget: bool,
+) -> None:  # fmt: skip
     """Submit again just the tasks that ended without success, and the jobs that they blocked.
 
     With --apply a job that failed runs with the parameters that its remedy changes: after an
@@ -428,6 +417,7 @@ def resubmit(
     if patched:
         engine = context.engine(patches=_remedied(engine, [job.name for job in chosen]))
         chosen = [engine.plan.job(job.name) for job in chosen]
+    engine.over_budget = over_budget
     if not dry_run:
         _bring_up_to_date(engine)
     done = engine.resubmit(chosen, failed or patched, dry_run)

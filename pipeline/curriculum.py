@@ -86,11 +86,11 @@ def validations(p: Mapping[str, Any]) -> int:
     """How often a training looks at held-out text."""
     train = p["train"]
     last, also = train["max_steps"], train.get("validation") or {}
-    marks = {*range(train["validate_every"], last, train["validate_every"]), last}
-    marks |= {step for step in also.get("at", ()) if step < last}
+    every = train["validate_every"]
+    marks = {last, *(step for step in also.get("at", ()) if step < last)}
     if also.get("stage_ends"):
         marks |= {row["step"] for row in p.get(KEY) or () if 0 < row["step"] < last}
-    return len(marks)
+    return int(last // every + len({step for step in marks if step % every}))
 
 
 def largest_micro(share: int, length: int, micro: int, longest: int) -> int:

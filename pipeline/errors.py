@@ -27,6 +27,10 @@ class StateError(PipelineError):
     """The state on disk does not allow what was asked for, or cannot be read."""
 
 
+class OverBudget(StateError):
+    """The study's budget does not hold what was asked for."""
+
+
 class Damaged(StateError):
     """The manifest is gone or cannot be read; `pipeline repair` rebuilds it."""
 

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-import heapq
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from pipeline import curriculum, validate
-from pipeline.job import Job, seen
+from pipeline import curriculum, recipe, space, timeline, validate
+from pipeline.job import Job
 from pipeline.plan import Plan
-from pipeline.shapes import count, shape_of
 from pipeline.study import Loaded
+from pipeline.timeline import Order, Span
 from pipeline.yamlio import flatten
 
 
-def figures(plan: Plan) -> dict[str, str]:
+def figures(plan: Plan, gpus: Sequence[int] = (), order: Order = "plan") -> dict[str, str]:
     """Name -> text, in the order a reader wants them."""
-    found: dict[str, str] = {}
-    found["one after the other"] = f"{_span(total(plan.jobs))} h"
-    found["stage after stage, GPU jobs one at a time"] = f"{_span(stage_after_stage(plan.jobs))} h"
-    found["all side by side (critical path)"] = f"{_span(critical_path(plan.jobs))} h"
-    if (on := makespans(plan.jobs)) and any(job.hours[1] for job in plan.jobs):
-        times = ", ".join(f"{_span(hours)} h on {gpus}" for gpus, hours in on.items())
-        found["as many at once as GPUs allow"] = times
-    trainings = [job for job in plan.jobs if job.kind == "train"]
+    jobs, found = plan.jobs, dict[str, str]()
+    found["one after the other"] = f"{span(timeline.total(jobs))} h"
+    after = timeline.stage_after_stage(jobs)
+    found["stage after stage, GPU jobs one at a time"] = f"{span(after)} h"
+    found["all side by side (critical path)"] = f"{span(timeline.critical_path(jobs))} h"
+    found |= _side_by_side(jobs, gpus, order)
+    trainings = [job for job in jobs if job.kind == "train"]
     if trainings:
-        before = _ancestors(plan.jobs, trainings)
+        before = _ancestors(jobs, trainings)
         found["before training"] = (
-            f"{_span(total(before))} h one after the other, "
-            f"{_span(critical_path(before))} h side by side"
+            f"{span(timeline.total(before))} h one after the other, "
+            f"{span(timeline.critical_path(before))} h side by side"
         )
-        found["training"] = f"{_span(total(trainings))} h one after the other"
+        found["training"] = f"{span(timeline.total(trainings))} h one after the other"
         found.update(training(trainings[0]))
-    found.update(chains(plan.jobs))
+    found.update(chains(jobs))
     return found
+
+
+def _side_by_side(jobs: Sequence[Job], gpus: Sequence[int], order: Order) -> dict[str, str]:
+    """Hours with so many GPUs, and what the other order would change."""
+    if not any(job.hours[1] for job in jobs):
+        return {}
+    on = timeline.makespans(jobs, gpus, order)
+    found = {"as many at once as GPUs allow": _on(on)} if on else {}
+    if order == "plan":
+        longest = timeline.makespans(jobs, gpus, "longest")
+        better = {n: hours for n, hours in longest.items() if sum(hours) < sum(on[n])}
+        if better:
+            found["longest first (--order longest)"] = _on(better)
+    return found
+
+
+def _on(makespans: dict[int, Span]) -> str:
+    return ", ".join(f"{span(hours)} h on {gpus}" for gpus, hours in makespans.items())
 
 
 def chains(jobs: Sequence[Job]) -> dict[str, str]:
@@ -60,76 +74,6 @@ def _ancestors(jobs: Sequence[Job], of: Sequence[Job]) -> list[Job]:
         if job.name in needed:
             needed |= {u.job for u in job.upstream}
     return [job for job in jobs if job.name in needed]
-
-
-def stage_after_stage(jobs: Sequence[Job]) -> tuple[float, float]:
-    """Hours (least, most) when a stage starts after the one before it: jobs with GPUs share one
-    set of them and follow each other, others run side by side."""
-    low = high = 0.0
-    for stage in dict.fromkeys(job.stage for job in jobs):
-        own = [job for job in jobs if job.stage == stage]
-        gather = sum if own[0].resources.gpus else max
-        low += gather(job.hours[0] for job in own)
-        high += gather(job.hours[1] for job in own)
-    return low, high
-
-
-def critical_path(jobs: Sequence[Job]) -> tuple[float, float]:
-    """Hours (least, most) of the longest chain of dependent jobs."""
-    ends: dict[str, tuple[float, float]] = {}
-    for job in jobs:
-        before = [ends.get(u.job, (0.0, 0.0)) for u in job.upstream]
-        low = max((b[0] for b in before), default=0.0) + job.hours[0]
-        high = max((b[1] for b in before), default=0.0) + job.hours[1]
-        ends[job.name] = (low, high)
-    return (
-        max((end[0] for end in ends.values()), default=0.0),
-        max((end[1] for end in ends.values()), default=0.0),
-    )
-
-
-def makespans(jobs: Sequence[Job]) -> dict[int, tuple[float, float]]:
-    """GPUs -> hours (least, most) with so many: those of the largest job, twice and four times as
-    many. Empty where no job has a GPU."""
-    most = max((_gpus(job) for job in jobs), default=0)
-    return {
-        most * times: (_makespan(jobs, most * times, 0), _makespan(jobs, most * times, 1))
-        for times in (1, 2, 4)
-        if most
-    }
-
-
-def _makespan(jobs: Sequence[Job], gpus: int, end: int) -> float:
-    """Hours until the last job ends, where each starts as soon as those it needs have ended and
-    GPUs are free, in the plan's order; jobs without GPUs wait for no one else. An array counts as
-    one job."""
-    known = {job.name for job in jobs}
-    missing = {job.name: {u.job for u in job.upstream} & known for job in jobs}
-    after: dict[str, list[Job]] = {name: [] for name in known}
-    for job in jobs:
-        for name in missing[job.name]:
-            after[name].append(job)
-    place = {job.name: number for number, job in enumerate(jobs)}
-    ready = [job for job in jobs if not missing[job.name]]
-    running: list[tuple[float, int]] = []  # when a job ends, and which
-    now = 0.0
-    while ready or running:
-        for job in sorted(ready, key=lambda job: place[job.name]):
-            if _gpus(job) <= gpus:
-                gpus -= _gpus(job)
-                heapq.heappush(running, (now + job.hours[end], place[job.name]))
-                ready.remove(job)
-        now, number = heapq.heappop(running)
-        gpus += _gpus(jobs[number])
-        for job in after[jobs[number].name]:
-            missing[job.name].discard(jobs[number].name)
-            if not missing[job.name]:
-                ready.append(job)
-    return round(now, 2)
-
-
-def _gpus(job: Job) -> int:
-    return job.resources.gpus * job.resources.nodes
 
 
 def training(job: Job) -> dict[str, str]:
@@ -160,89 +104,13 @@ def training(job: Job) -> dict[str, str]:
         f"log points {train['max_steps'] // train['log_every']}",
         "fp32 logits": f"{logits * 4 / 1e9:.2f} GB a GPU",
     }
-    if disk := written(job, None):
-        kept = train.get("keep_checkpoints", 3) + 1
+    if disk := sum(space.checkpoints(job).values()):
+        kept = train.get("keep_checkpoints", recipe.DEFAULT_KEPT) + 1
         found["disk of a training"] = f"{disk / 1e9:.3g} GB while it holds {kept} checkpoints"
     if job.hours[0]:
         low, high = (total / 3600 / h for h in (job.hours[1], job.hours[0]))
         found["speed that the hours ask for"] = f"{low:,.0f}-{high:,.0f} tokens/s over {ranks} GPUs"
     return found
-
-
-# Bytes of text a token, the fewest that a vocabulary of some thousand entries gives.
-TEXT_BYTES_A_TOKEN = 3.5
-GROWTH = {"vanilla": 1.0, "stochastok": 1.1, "patok": 1.5}  # tokens, against vanilla
-# A parameter in a checkpoint: fp32 weights and Adam's two moments; NeMo keeps bf16 weights besides.
-CHECKPOINT_BYTES = {"hf": 12, "nemo": 14}
-EXPORT_BYTES = 4
-
-
-def corpora(job: Job) -> list[str]:
-    """The files whose size tells a job's: the corpus, or where it is taken from on this host."""
-    corpus = job.config["parameters"].get("corpus")
-    if not isinstance(corpus, dict) or job.kind not in ("download", "split", "preprocess", "merge"):
-        return []
-    source = str(corpus["source"])
-    return [str(corpus["file"]), *([] if "://" in source or "*" in source else [source])]
-
-
-def written(job: Job, corpus_bytes: int | None) -> int | None:
-    """Bytes that a job leaves on disk, within a fifth or so and rather too many; None where its
-    input's size is not known yet."""
-    p = job.config["parameters"]
-    if job.kind in ("download", "split"):
-        return corpus_bytes
-    if job.kind in ("preprocess", "merge"):
-        if corpus_bytes is None:
-            return None
-        width = 2 if p["tokenizer"]["vocab_size"] < 65500 else 4
-        growth = GROWTH[p["variant"]["name"]]
-        return round(corpus_bytes / TEXT_BYTES_A_TOKEN * growth * width)
-    if job.kind not in ("train", "export"):
-        return 0
-    count = parameters(p["model"])
-    if count is None:
-        return None
-    if job.kind == "export":
-        return count * EXPORT_BYTES
-    # One more than are kept: the oldest goes when the newest is whole.
-    kept = p["train"].get("keep_checkpoints", 3) + 1
-    base = count * EXPORT_BYTES if p["train"]["backend"] == "nemo" else 0
-    return int(count * CHECKPOINT_BYTES[p["train"]["backend"]] * kept + base)
-
-
-def parameters(model: Mapping[str, Any]) -> int | None:
-    """How many a model has, by its section of the study; None where its shape is unknown."""
-    shape = shape_of({"model": model})
-    return shape.parameters if shape else None
-
-
-def corpus_tokens(job: Job, root: Path) -> int | None:
-    """Tokens that a training finds on disk, ends of documents with them; before they are all there
-    those that the study says, or None. Of a host, what is known of it here."""
-    p = job.config["parameters"]
-    told = count(p, "corpus.tokens") or count(p, "dataset.tokens")
-    if job.kind != "train":
-        return told
-    prefix = seen(job, root, str(p["train"]["data_path"]))
-    merged = _tokens(prefix.with_name(prefix.name + ".json"))
-    if merged is not None:
-        return merged
-    parts = [
-        _tokens(prefix.with_name(f"{prefix.name}_{number:04d}.json"))
-        for number in range(1, p["corpus"]["chunks"] + 1)
-    ]
-    known = [part for part in parts if part is not None]
-    return sum(known) if len(known) == len(parts) else told
-
-
-def _tokens(sidecar: Path) -> int | None:
-    """Tokens by the record that preprocess and merge write last."""
-    try:
-        record = json.loads(sidecar.read_bytes())
-    except (OSError, ValueError):
-        return None  # not there yet, or not whole: training says so when it comes to it
-    return count(record, "tokens_with_eod")
 
 
 def differing(study: Loaded) -> list[str]:
@@ -256,13 +124,7 @@ def _same(values: Sequence[Any]) -> bool:
     return all(value == values[0] for value in values)
 
 
-def total(jobs: Sequence[Job]) -> tuple[float, float]:
-    """Hours (least, most) of jobs one after the other."""
-    return (
-        round(sum(job.hours[0] for job in jobs), 2), round(sum(job.hours[1] for job in jobs), 2)
-    )  # fmt: skip
-
-
-def _span(hours: tuple[float, float]) -> str:
+def span(hours: Span) -> str:
+    """`2-3`, or `2` where both ends are the same."""
     low, high = (f"{round(h, 2):g}" for h in hours)
     return low if low == high else f"{low}-{high}"

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline import estimate, memory
-from pipeline.curriculum import largest_micro
+from pipeline import memory, recipe, space
 from pipeline.job import Job
 from pipeline.memory import Bytes, Setup
 from pipeline.plan import Plan
+from pipeline.recipe import Phase
 from pipeline.shapes import Shape, at, count, shape_of, trained
 from pipeline.site import Gpu
+from pipeline.synonyms import ACCUMULATION, CHECKPOINTING, MICRO, PRECISION
 
 # Dense peak in 1e12 operations a second, in 16 bits and in fp32, from the makers' data sheets. A
 # GPU is the first one all of whose words are in its name.
@@ -26,6 +27,7 @@ PEAKS = {
     "a100": (312.0, 19.5),
     "l40s": (362.0, 91.6),
     "l4": (121.0, 30.3),
+    "a10g": (70.0, 31.5),
     "a10": (125.0, 31.2),
     "v100": (125.0, 15.7),
     "t4": (65.0, 8.1),
@@ -34,15 +36,6 @@ PEAKS = {
 # rows tell its share.
 UTILISATION = {"nemo": (0.30, 0.50), "hf": (0.15, 0.40)}
 RECOMPUTED = 4 / 3  # time with activation checkpointing: the forward pass twice
-# Studies call the same thing differently; the first key that is there counts.
-MICRO = ("batch.micro", "batch.train")
-LENGTH = ("model.seq_length", "batch.seq_length", "dataset.max_length")
-ACCUMULATION = ("batch.accumulation", "train.accumulation")
-PRECISION = ("train.precision", "memory.precision", "precision.mode")
-CHECKPOINTING = (
-    "train.activation_checkpointing", "memory.gradient_checkpointing",
-    "precision.gradient_checkpointing",
-)  # fmt: skip
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -50,6 +43,7 @@ class Forecast(msgspec.Struct, frozen=True):
 
     job: str
     parameters: int
+    trainable: int | None  # of adapters, where the model's own are frozen
     gpus: int  # all of them, over its nodes; 0 for a CPU
     sequences: int  # a micro-batch, where it takes the most memory
     length: int  # tokens of each
@@ -89,33 +83,29 @@ def span(size: Bytes) -> str:
 
 def forecasts(plan: Plan) -> list[Forecast]:
     """Of every training whose model is known."""
-    found = []
-    for job in plan.jobs:
-        reads = plan.study.stages[job.stage].reads
-        if job.kind == "train" or (job.kind == "command" and "optimizer" in reads):
-            one = forecast(job, plan.site.gpu)
-            found += [one] if one else []
-    return found
+    found = [forecast(job, plan.site.gpu) for job in plan.jobs if job.trains]
+    return [one for one in found if one]
 
 
 def forecast(job: Job, gpu: Gpu | None) -> Forecast | None:
     """A training's needs; None where its model or its batch is unknown."""
     p = job.config["parameters"]
-    phases = _phases(job)
-    if not phases:
+    shape, known = shape_of(p), recipe.recipe(job)
+    if shape is None or known is None:
         return None
+    phases = [(_setup(p, job, shape, phase), phase.steps) for phase in known.phases]
     predicted = [(memory.predict(setup), setup) for setup, _ in phases]
     parts, largest = max(predicted, key=lambda one: one[0]["total"].high)
     limit = job.resources.mem_bytes if largest.device == "cpu" else gpu.bytes if gpu else None
     fits = _fits(parts["total"], limit)
-    tokens = sum(setup.tokens * setup.ranks * setup.accumulation * n for setup, n in phases)
     share = UTILISATION["nemo" if largest.nemo else "hf"]
-    least = _least_hours(phases, gpu) if tokens else None
+    least = _least_hours(phases, gpu) if known.steps else None
     claim = job.hours if least and job.hours[0] > 0 else None
     return Forecast(
         job=job.name,
         parameters=largest.shape.parameters,
-        gpus=job.resources.gpus * job.resources.nodes,
+        trainable=largest.trainable,
+        gpus=known.gpus,
         sequences=largest.micro,
         length=largest.length,
         accumulation=largest.accumulation,
@@ -124,64 +114,30 @@ def forecast(job: Job, gpu: Gpu | None) -> Forecast | None:
         fits=fits,
         sharded=largest.form in ("fsdp", "distributed"),
         remedies=_remedies(p, largest, limit) if limit and fits in ("no", "tight") else {},
-        flops_a_token=largest.shape.flops(largest.length, largest.trainable),
-        tokens=tokens or None,
+        flops_a_token=largest.shape.flops(largest.length, largest.trainable, largest.target),
+        tokens=known.tokens or None,
         hours=(least / share[1], least / share[0]) if least else None,
         utilisation=share,
         claimed=job.hours,
         claim_needs=(least / claim[1], least / claim[0]) if least and claim else None,
-        checkpoints=estimate.written(job, None) if job.kind == "train" else None,
+        checkpoints=sum(space.checkpoints(job).values()) or None,
     )
 
 
-def _phases(job: Job) -> list[tuple[Setup, int]]:
-    """A training's batches, each with its number of steps (0 where nobody says)."""
-    p = job.config["parameters"]
-    shape, micro, length = shape_of(p), _first(p, MICRO), _first(p, LENGTH)
-    steps = count(p, "train.max_steps") or 0
-    if shape is None:
-        return []
-    if curriculum := at(p, "curriculum_stages", list):
-        return _curriculum(p, job, shape, curriculum, steps)
-    if not (micro and length):
-        return []
-    return [(_setup(p, job, shape, (micro, length)), steps)]
-
-
-def _curriculum(
-    p: Mapping[str, Any], job: Job, shape: Shape, stages: list[Any], steps: int
-) -> list[tuple[Setup, int]]:
-    rows = [row for row in stages if isinstance(row, Mapping)]
-    starts = [min(at(row, "step", int) or 0, steps) for row in rows] + [steps]
-    base, longest = _first(p, MICRO), _first(p, LENGTH)
-    ranks = max(1, job.resources.gpus * job.resources.nodes)
-    found = []
-    for row, start, end in zip(rows, starts, starts[1:], strict=False):
-        batch = count(row, "batch_size") or count(p, "batch.global")
-        length = count(row, "seq_len") or longest
-        if batch and length and end > start:
-            share = max(batch // ranks, 1)
-            micro = largest_micro(share, length, base, longest) if base and longest else share
-            setup = _setup(p, job, shape, (micro, length))
-            setup = msgspec.structs.replace(setup, accumulation=share // micro)
-            found.append((setup, end - start))
-    return found
-
-
-def _setup(p: Mapping[str, Any], job: Job, shape: Shape, batch: tuple[int, int]) -> Setup:
-    micro, length = batch
+def _setup(p: Mapping[str, Any], job: Job, shape: Shape, phase: Phase) -> Setup:
     ranks = max(1, job.resources.gpus * job.resources.nodes)
     device: Literal["gpu", "cpu"] = "gpu" if job.resources.gpus else "cpu"
     nemo = at(p, "train.backend", str) == "nemo"
-    whole = count(p, "batch.global")
     precision = next(filter(None, (at(p, key, str) for key in PRECISION)), "auto")
-    plain = at(p, "train.loss", str) == "plain"
+    # Trainings over padded examples make all logits of a micro-batch at once.
+    plain = at(p, "train.loss", str) == "plain" or job.kind == "command"
     return Setup(
         shape=shape,
-        length=length,
-        micro=micro,
+        length=phase.length,
+        target=phase.target if shape.of.encoder else 0,
+        micro=phase.micro,
         ranks=ranks,
-        accumulation=_first(p, ACCUMULATION) or max((whole or 1) // (micro * ranks), 1),
+        accumulation=phase.accumulation,
         form="distributed" if nemo else _form(p, ranks),
         sync="last" if at(p, "train.gradient_sync", str) == "last" else "each",
         # `auto` is 16 bits on every GPU that is listed, and fp32 on a CPU.
@@ -201,10 +157,6 @@ def _form(p: Mapping[str, Any], ranks: int) -> Literal["one", "ddp", "fsdp"]:
     return "ddp" if at(p, "train.parallel", str) == "ddp" else "fsdp"
 
 
-def _first(p: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
-    return next(filter(None, (count(p, key) for key in keys)), None)
-
-
 def _fits(total: Bytes, limit: int | None) -> Literal["yes", "tight", "no", "unknown"]:
     if limit is None:
         return "unknown"
@@ -218,8 +170,10 @@ def _remedies(p: Mapping[str, Any], setup: Setup, limit: int) -> dict[str, Bytes
     point = next((key for key in CHECKPOINTING if at(p, key, bool) is not None), CHECKPOINTING[0])
     ways: dict[str, dict[str, Any]] = {}
     if setup.micro > 1 and micro:
-        ways[f"{micro}=1"] = {"micro": 1, "accumulation": setup.accumulation * setup.micro}
-    if setup.loss == "plain":
+        times = setup.accumulation * setup.micro
+        same = next((f" with {name}={times}" for name in ACCUMULATION if count(p, name)), "")
+        ways[f"{micro}=1{same}"] = {"micro": 1, "accumulation": times}
+    if setup.loss == "plain" and at(p, "train.loss", str) is not None:
         ways["train.loss=chunked"] = {"loss": "chunked"}
     if setup.form == "ddp":
         ways["train.parallel=fsdp2"] = {"form": "fsdp"}
@@ -247,7 +201,7 @@ def _least_hours(phases: list[tuple[Setup, int]], gpu: Gpu | None) -> float | No
     seconds = 0.0
     for setup, steps in phases:
         speed = speeds[0 if setup.precision == "mixed" else 1] * 1e12
-        work = setup.shape.flops(setup.length, setup.trainable) * setup.tokens
+        work = setup.shape.flops(setup.length, setup.trainable, setup.target) * setup.tokens
         again = RECOMPUTED if setup.checkpointing else 1.0
         seconds += again * work * setup.accumulation * steps / speed
     return seconds / 3600

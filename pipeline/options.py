@@ -204,4 +204,5 @@ def variants(function: F) -> F:
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/status.md).")
+OVER = click.option("--over-budget", is_flag=True, help="Go on beyond the study's budget.")
 DRY = click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")

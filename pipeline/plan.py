@@ -179,7 +179,8 @@ class _Builder:
         if len(self.problems) > before:
             return None
         job = self._job(parameters, tasks, resources, argv, outputs, script, built)
-        return msgspec.structs.replace(job, inputs=inputs, disk=disk)
+        trains = stage.kind == "train" or "optimizer" in stage.reads
+        return msgspec.structs.replace(job, inputs=inputs, disk=disk, trains=trains)
 
     def _job(
         self, parameters: dict[str, Any], tasks: int, resources: Resources,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 
 from pipeline import causes, diagnose, limits
 from pipeline.attempts import Outcome
-from pipeline.errors import StateError
+from pipeline.errors import OverBudget, StateError
 from pipeline.ranges import from_ranges
 from pipeline.report import Report
 from pipeline.states import ACTIVE, RESUBMITTED, State
@@ -59,6 +59,8 @@ class Retries:
             return False
         try:
             done = self.engine.submit(self.engine.plan.jobs, whole=True, fitting=True)
+        except OverBudget:
+            raise
         except StateError:  # what the rest needs has failed: its failure is what `run` tells of
             return False
         self._active += sum(len(from_ranges(outcome.tasks)) for outcome in done)

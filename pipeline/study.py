@@ -429,7 +429,8 @@ def _has(raw: Mapping[str, Any], words: Sequence[str]) -> bool:
     section = SECTIONS.get(words[1])
     if section and len(words) > 2:
         fields = {field.encode_name for field in msgspec.structs.fields(section)}
-        return words[2] in fields and words[1] in _settable_sections(raw)
+        if words[2] in fields and words[1] in _settable_sections(raw):
+            return True  # a command's own section of that name may have other keys, too
     return any(_found(place, words[1:]) for place in _parameter_maps(raw))
 
 

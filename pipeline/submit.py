@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import chain, choose, inputs, limits, render, yamlio
+from pipeline import chain, choose, inputs, limits, quote, render, yamlio
 from pipeline.attempts import Attempts, Outcome, interrupted, links_of, outcome
-from pipeline.errors import Damaged, Rejected, StateError, Unreachable
+from pipeline.errors import Damaged, OverBudget, Rejected, StateError, Unreachable
 from pipeline.job import Job
 from pipeline.manifest import Entry, Intent, Manifest, Store
 from pipeline.patches import Patches
@@ -32,6 +32,7 @@ class Engine:
         self.plan, self.root = plan, root
         self.patches = patches or {}  # of the plan's jobs, for the attempts to remember
         self.scheduler, self.transport = scheduler, transport
+        self.over_budget = False  # go beyond the study's budget
         self.store = Store(root / plan.state_dir)
         self.attempts = Attempts(plan, root, scheduler, transport, self.store, self.patches)
         self.tracker = Tracker(self.store, plan.jobs, scheduler, transport, plan.site.receipt_grace)
@@ -180,6 +181,8 @@ class Engine:
             work = wanted(report)
             overtaken = choose.overtaken(work, report)
             queued = self._queued(report, overtaken)
+            if not self.over_budget:
+                self._within_budget(manifest, report, work)
             if fitting:
                 work = limits.fitting(self.plan.site, work, queued)
             elif refusal := limits.crowded(self.plan.site, work, queued):
@@ -215,6 +218,17 @@ class Engine:
                 yield from self._cancel_job(manifest, status, dry_run)
                 if not dry_run:
                     status.waiting.clear()
+
+    def _within_budget(self, manifest: Manifest, report: Report, work: choose.Work) -> None:
+        """Raises OverBudget where the study has a budget that does not hold this."""
+        if not work or not quote.limited(self.plan):
+            return
+        found = quote.account(self.plan, self.root, report, manifest, work)
+        if told := quote.beyond(self.plan, found):
+            raise OverBudget(
+                "\n".join([*told, "Submit less, raise the budget in the study, or insist with "
+                           "--over-budget"])
+            )  # fmt: skip
 
     def _queued(self, report: Report, without: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Tasks of this run that each queue holds, but for some that will leave it."""

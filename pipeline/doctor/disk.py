@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pipeline import estimate
+from pipeline import space
 from pipeline.doctor.check import Check, Facts, Question, Scope, Status, jobs_text, number, shell
 from pipeline.job import Job, host_path
 
@@ -157,7 +157,7 @@ def _outputs(scope: Scope) -> list[str]:
     for job in scope.jobs:
         found += [_path(scope, job, out) for out in job.outputs]
     for job in scope.plan.jobs:
-        found += [_path(scope, job, path) for path in estimate.corpora(job)]
+        found += [_path(scope, job, path) for path in space.corpora(job)]
     return list(dict.fromkeys(found))
 
 
@@ -177,12 +177,12 @@ def _needs(scope: Scope, facts: Facts) -> tuple[dict[str, int], tuple[str, ...]]
         outputs = [_path(scope, job, path) for path in job.outputs]
         if outputs and all(path in sizes for path in outputs):
             continue  # it is done
-        corpus = [sizes.get(_path(scope, job, path)) for path in estimate.corpora(job)]
-        size = estimate.written(job, next((s for s in corpus if s), None))
+        corpus = [sizes.get(_path(scope, job, path)) for path in space.corpora(job)]
+        size = space.written(job, next((s for s in corpus if s), None))
         if size is None:
             unknown.append(job.name)
         else:
-            folder = "logs" if job.kind in ("train", "export") else "project"
+            folder = "logs" if job.trains or job.kind == "export" else "project"
             needs[folder] = needs.get(folder, 0) + size
     return needs, tuple(unknown)
 
@@ -204,7 +204,8 @@ def _room(scope: Scope, place: Free, mount: str, need: int, unknown: tuple[str, 
 
 
 def _writers(scope: Scope) -> tuple[str, ...]:
-    return scope.names(("download", "split", "preprocess", "merge", "train", "export"))
+    kinds = ("download", "split", "preprocess", "merge", "export")
+    return tuple(job.name for job in scope.jobs if job.kind in kinds or job.trains or job.disk)
 
 
 def _inodes(scope: Scope, place: Free, mount: str) -> Check:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from pipeline import estimate, forecast, plan, site, study
+from pipeline import forecast, plan, site, study
 from pipeline.cli import cli
 from pipeline.forecast import Forecast
 from pipeline.memory import GIB
@@ -165,7 +165,7 @@ def test_the_gpus_of_the_lora_study(name: str, size: str, fits: str) -> None:
     # r (in + out) of q, k, v and o in 32 layers: 16 a matrix.
     adapters = 32 * 16 * (2 * (2560 + 2560) + 2 * (2560 + 640))
     assert one.memory["optimizer"].high == 8 * adapters
-    assert one.tokens is None
+    assert (one.trainable, one.checkpoints) == (adapters, 4 * 12 * adapters)  # three and one more
     assert one.memory["weights"].low == pytest.approx(2 * one.parameters, rel=0.02)
 
 
@@ -173,13 +173,33 @@ def test_a_curriculum_takes_the_memory_of_its_largest_stage() -> None:
     one = only(made("wiki-curriculum"), "train_curriculum")
     assert one.tokens == 1_626_624_000  # the plan's own sum
     assert one.sequences * one.length == 16_384
-    assert estimate.corpus_tokens(made("wiki-curriculum").job(one.job), ROOT) == 920_000_000
 
 
 def test_what_is_unknown_has_no_forecast() -> None:
-    assert forecast.forecasts(made("socratic-t5")) == []
     of = made("filipino-cpt", sets=["model.base=somebody/else"])
     assert forecast.forecasts(of) == []
+
+
+def test_models_with_an_encoder() -> None:
+    trainings = {
+        one.job: one for one in forecast.forecasts(made("socratic-t5", at=on("a10g", "24GB")))
+    }
+    sizes = {name: (one.parameters, one.trainable) for name, one in trainings.items()}
+    assert sizes == {
+        "train_flan-t5-small": (76_961_152, 2_555_904),
+        "train_flan-t5-base": (247_577_856, 6_782_976),
+        "train_t5-base": (222_903_552, 6_488_064),  # wi where the others have wi_0 and wi_1
+    }  # fmt: skip
+    assert all(
+        one.memory["optimizer"].high == 8 * (one.trainable or 0) for one in trainings.values()
+    )
+
+
+def test_a_smaller_micro_batch_keeps_an_accumulation_that_is_given() -> None:
+    one = only(made("marco-lora", "memory-constrained", at=on("t4", "4GB"),
+                    sets=["batch.train=2", "batch.accumulation=8"]), "train")  # fmt: skip
+    assert one.fits == "no"
+    assert "batch.train=1 with batch.accumulation=16" in "".join([*one.remedies, one.warning])
 
 
 def test_plan_shows_it(tmp_path: Path) -> None:

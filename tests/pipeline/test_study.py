@@ -389,3 +389,10 @@ DIRECTORIES = [
 def test_a_run_s_folders(tmp_path, changes, profiles, expected):
     loaded = load(tmp_path, changes, profiles)
     assert tuple(map(loaded.directory, ("state", "data", "results"))) == expected
+
+
+def test_set_reaches_a_command_s_own_keys_in_a_section_of_a_known_name() -> None:
+    loaded = study.load(ROOT / "studies/marco-lora.yaml", sets=["batch.train=1"])
+    assert loaded.parameters("")["batch"]["train"] == 1
+    with pytest.raises(ConfigError, match="the study has no such key"):
+        study.load(ROOT / "studies/marco-lora.yaml", sets=["batch.trian=1"])
