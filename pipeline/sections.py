@@ -187,7 +187,7 @@ class Train(Section, frozen=True):
                 f"{self.validate_every}, so a checkpoint would have no validation loss. Align them"
             )
         if self.validation.data_path is not None:
-            if self.split[0] == 0 or sum(self.split[1:]):
+            if self.split[0] == 0 or any(self.split[1:]):
                 raise ValueError(
                     f"split {list(self.split)} holds out a part of data_path, and "
                     "validation.data_path has the held-out text. Set it to [1, 0, 0]"

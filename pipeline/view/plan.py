@@ -65,7 +65,9 @@ def _json(made: Plan, root: Path, asked: Asked) -> dict[str, Any]:
         "makespans": makespans,
         "longest_first": timeline.makespans(made.jobs, asked.gpus, "longest"),
         "schedules": {
-            gpus: [timeline.schedule(made.jobs, gpus, end, asked.order) for end in (0, 1)]
+            gpus: msgspec.to_builtins([
+                timeline.schedule(made.jobs, gpus, end, asked.order) for end in (0, 1)
+            ])
             for gpus in (makespans if asked.schedule else ())
         },
         "quote": {

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Sequence
 
 import click
-
 from rich.text import Text
 
 from ledger.claims import Judged, Verdict
