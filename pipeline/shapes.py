@@ -234,20 +234,34 @@ class Shape(msgspec.Struct, frozen=True):
         return 4 * multiplied + 2 * learnt + per_score * scores
 
 
+# What transformers' own configurations call the same things.
+NAMES = {
+    "hidden_size": ("d_model", "n_embd"), "layers": ("num_hidden_layers", "num_layers", "n_layer"),
+    "heads": ("num_attention_heads", "num_heads", "n_head"), "kv_heads": ("num_key_value_heads",),
+    "head_dim": ("d_kv",), "intermediate_size": ("d_ff", "n_inner"), "positions": ("n_positions",),
+}  # fmt: skip
+
+
 def shape_of(parameters: Mapping[str, Any]) -> Shape | None:
-    """The shape that a study's resolved `parameters` describe: `model.config`, else what is known
-    of `model.base`. None where neither tells, or what they tell is no shape."""
+    """The shape that a study's resolved `parameters` describe. Weights that are known by the name
+    of `model.base` have their own; otherwise `model` and `model.config` tell it, in our words or
+    in those of transformers. None where neither tells, or what they tell is no shape."""
     model = at(parameters, "model", dict) or {}
     base = KNOWN.get(str(model.get("base")), {})
-    given = {**base, **model, **(at(model, "config", dict) or {})}
-    family = FAMILIES.get(str(given.get("architecture")))
+    given = {**model, **(at(model, "config", dict) or {})}
+    given = {**_renamed(given), **given}
+    given = {**base, **given} if given.get("init") == "random" else {**given, **base}
+    kind = str(given.get("architecture"))
+    if kind == "t5" and "gated" in str(given.get("feed_forward_proj")):
+        kind = "t5-v1.1"
+    family = FAMILIES.get(kind)
     hidden, layers, heads = (count(given, key) for key in ("hidden_size", "layers", "heads"))
     vocab = count(given, "vocab_size") or count(parameters, "tokenizer.vocab_size")
     if not (family and hidden and layers and heads and vocab):
         return None
     length = count(given, "positions") or count(given, "seq_length") or 0
     return Shape(
-        family=str(given["architecture"]),
+        family=kind,
         vocab=vocab + (count(given, "special_tokens") or 0),
         hidden=hidden,
         layers=layers,
@@ -258,6 +272,11 @@ def shape_of(parameters: Mapping[str, Any]) -> Shape | None:
         positions=length if family.positions else 0,
         tied=given.get("tied") is not False,
     )
+
+
+def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands there in transformers' words, in ours."""
+    return {name: given[word] for name, others in NAMES.items() for word in others if word in given}
 
 
 def trained(parameters: Mapping[str, Any], shape: Shape) -> int | None:

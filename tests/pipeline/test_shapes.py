@@ -120,6 +120,25 @@ def test_a_table_that_is_only_looked_up_costs_nothing() -> None:
     ).flops(128)
 
 
+def test_known_weights_have_their_own_shape() -> None:
+    """What a study says of a random model, for a demo, is not that of the weights."""
+    model = {"base": "google/flan-t5-small", "architecture": "t5", "tied": True, "layers": 1}
+    found = shape_of({"model": model})
+    assert found and found.parameters == 76_961_152
+    random = shape_of({"model": {**model, "init": "random"}})
+    assert random and random.parameters < 30e6
+
+
+def test_a_shape_in_transformers_words() -> None:
+    words = {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6,
+             "vocab_size": 32_128, "feed_forward_proj": "gated-gelu"}  # fmt: skip
+    model = {"base": "none", "init": "random", "architecture": "t5", "tied": False}
+    found = shape_of({"model": {**model, "config": words}})
+    assert found == known("google/flan-t5-small")
+    relu = shape_of({"model": {**model, "config": {**words, "feed_forward_proj": "relu"}}})
+    assert relu and relu.family == "t5"
+
+
 def test_what_a_study_adds_to_a_known_model() -> None:
     more = shape_of({"model": {"base": "gpt2", "special_tokens": 7}})
     assert more

@@ -64,7 +64,7 @@ def test_known_peaks(
     assert hf.peak_flops(torch.device("cuda"), precision)[0] == peak
 
 
-@pytest.mark.parametrize("name", ["NVIDIA L40", "NVIDIA A10G", "NVIDIA GH200 480GB", "Radeon"])
+@pytest.mark.parametrize("name", ["NVIDIA L40", "NVIDIA A2", "NVIDIA GH200 480GB", "Radeon"])
 def test_a_gpu_that_nobody_listed_is_measured(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     monkeypatch.setattr(hf, "measure_flops", lambda *_: 7.0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline import estimate, plan, render, site, study
 from pipeline.errors import ConfigError
+from pipeline.view import plan as plan_view
 from pipeline.view import site as site_view
 from pipeline.view import study as study_view
 from tests.pipeline.hostile.values import (
@@ -49,10 +50,12 @@ def outcome(path: Path, where: site.Site, profiles: Sequence[str] = (), sets: An
         assert len(str(error)) < 200_000
         return "refused"
     assert estimate.figures(made)
-    for view in (partial(study_view.plan, root=ROOT), study_view.check):
+    shown = plan_view.Asked(schedule=True)
+    check = partial(study_view.check, judged=[], all_claims=True)
+    for view in (partial(plan_view.plan, root=ROOT, asked=shown), check):
         for as_json in (True, False):
             with printed() as raw:
-                view(made, as_json)
+                view(made, as_json=as_json)
             if as_json:
                 assert strict_json(raw.getvalue())
     return "planned" if not rendered(made) else "rendered"
