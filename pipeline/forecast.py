@@ -47,6 +47,7 @@ class Forecast(msgspec.Struct, frozen=True):
     gpus: int  # all of them, over its nodes; 0 for a CPU
     sequences: int  # a micro-batch, where it takes the most memory
     length: int  # tokens of each
+    target: int  # tokens that a decoder behind an encoder writes, besides
     accumulation: int
     memory: dict[str, Bytes]  # the parts, and their `total`
     of: int | None  # bytes of a GPU, or what a job without any asked for; None: unknown
@@ -108,6 +109,7 @@ def forecast(job: Job, gpu: Gpu | None) -> Forecast | None:
         gpus=known.gpus,
         sequences=largest.micro,
         length=largest.length,
+        target=largest.target,
         accumulation=largest.accumulation,
         memory=parts,
         of=limit,

@@ -92,7 +92,7 @@ class Job(msgspec.Struct, frozen=True):
     gate_wait: int = 60  # seconds in which an upstream receipt may still show
     host: str = ""  # of the scheduler, for ssh; empty: this one
     chain: Chain | None = None
-    trains: bool = False  # a built-in training, or a command that reads `optimizer`
+    trains: bool = False  # of the kind `train`, or a command that reads `optimizer` and `batch`
     inputs: tuple[Input, ...] = ()
     disk: dict[str, int] = {}  # bytes that its study says it leaves, by what they are
 

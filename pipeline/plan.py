@@ -179,7 +179,7 @@ class _Builder:
         if len(self.problems) > before:
             return None
         job = self._job(parameters, tasks, resources, argv, outputs, script, built)
-        trains = stage.kind == "train" or "optimizer" in stage.reads
+        trains = stage.kind == "train" or {"optimizer", "batch"} <= set(stage.reads)
         return msgspec.structs.replace(job, inputs=inputs, disk=disk, trains=trains)
 
     def _job(

@@ -187,13 +187,17 @@ def _staged(p: Mapping[str, Any], stages: list[Any], ranks: int, steps: int) -> 
 
 def _stated(p: Mapping[str, Any]) -> Data | None:
     """What the study says that there is to train on."""
+    share = synonyms.train_share(p)
     for unit, learnt, everything in (
         ("examples", synonyms.TRAIN_EXAMPLES, synonyms.EXAMPLES),
         ("tokens", synonyms.TRAIN_TOKENS, synonyms.TOKENS),
     ):
-        amount = whole(p, learnt) or synonyms.train_share(p) * (whole(p, everything) or 0)
+        amount = whole(p, learnt) or share * (whole(p, everything) or 0)
         if amount:
             return Data(unit, amount, "stated")  # type: ignore[arg-type]
+        documents, each = whole(p, synonyms.DOCUMENTS), whole(p, synonyms.EACH)
+        if unit == "examples" and documents and each:  # documents are divided, not examples
+            return Data("examples", math.floor(share * documents + 1e-6) * each, "stated")
     return None
 
 

@@ -47,9 +47,10 @@ TRAIN_DOCUMENTS = (
     "data.train_documents", "dataset.train_documents", "dataset.train", "corpus.train_articles",
 )  # fmt: skip
 DOCUMENTS = (
-    "data.documents", "dataset.documents", "dataset.articles", "corpus.documents",
-    "corpus.articles",
+    "data.documents", "dataset.documents", "level.documents", "dataset.articles",
+    "corpus.documents", "corpus.articles",
 )  # fmt: skip
+EACH = ("data.examples_per_document", "mask.examples_per_document")
 SPLIT = ("data.split", "dataset.split", "corpus.split")  # shares, the one to train on first
 HELD_OUT = ("data.validation_share", "dataset.validation_share", "corpus.validation_share")
 

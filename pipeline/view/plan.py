@@ -295,10 +295,11 @@ def _needs(found: Sequence[Forecast]) -> Any:
             low, high = (100 * share for share in one.claim_needs)
             claim += f" (at {low:.0f}-{high:.0f}%)"
         room = f" of {one.of / memory.GIB:.0f} GiB" if one.of else " GiB"
+        length = f"{one.length:,}" + (f" + {one.target:,}" if one.target else "")
         learnt = f", {one.trainable / 1e6:,.3g} M trained" if one.trainable is not None else ""
         table.add_row(
             one.job, f"{one.parameters / 1e6:,.0f} M{learnt}",
-            f"{one.sequences} x {one.length:,} tokens x {one.accumulation}",
+            f"{one.sequences} x {length} tokens x {one.accumulation}",
             f"{one.tokens / 1e6:,.4g} M" if one.tokens else "",
             forecast.span(one.memory["total"]).removesuffix(" GiB") + room,
             "{:.3g}-{:.3g}".format(*one.hours) if one.hours else "", claim,

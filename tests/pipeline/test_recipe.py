@@ -107,6 +107,16 @@ def test_examples_of_a_level(examples: int, steps: int, epochs: float) -> None:
     assert one.evaluations == steps // 360
 
 
+def test_examples_of_documents_that_are_divided_whole() -> None:
+    one = made({
+        "corpus": {"split": [80, 10, 10]}, "level": {"documents": 10_006},
+        "mask": {"examples_per_document": 16}, "train": {"max_steps": 10_000},
+        "batch": {"train": 8, "seq_length": 256},
+    })  # fmt: skip
+    assert one.data and one.data.amount == 128_064  # not 0.8 x 160,096
+    assert one.epochs == pytest.approx(0.6247, abs=1e-4)
+
+
 # micro, accumulation -> effective, steps an epoch, in all, warm-up, evaluations, saves
 DIALOGUE = [
     (1, 8, 8, 2240, 6720, 202, 67, 13), (3, 3, 9, 1991, 5973, 179, 59, 11),

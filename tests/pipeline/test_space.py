@@ -18,8 +18,10 @@ stages:
   tune:
     {kind: command, run: [echo], reads: [model, lora, optimizer, batch, train, data, sizes],
      disk: {dataset: "${sizes.dataset}", logs: 3MB}}
-  train_whole: {kind: command, run: [echo], reads: [optimizer], disk: {checkpoints: 7GB}}
-  unknown: {kind: command, run: [echo], reads: [optimizer]}
+  train_whole: {kind: command, run: [echo], reads: [optimizer, batch],
+                disk: {checkpoints: 7GB}}
+  unknown: {kind: command, run: [echo], reads: [optimizer, batch]}
+  watch: {kind: command, run: [echo], reads: [optimizer]}
 arms: {}
 parameters:
   seed: 1
@@ -91,6 +93,12 @@ def test_a_training_of_an_unknown_model_is_unknown(tmp_path: Path) -> None:
     made = tuned(tmp_path, LORA.replace("google/flan-t5-small", "somebody/else"))
     assert space.parts(made.job("unknown"), None)["checkpoints"] is None
     assert space.written(made.job("unknown"), None) is None
+
+
+def test_what_only_looks_at_the_optimizer_is_no_training(tmp_path: Path) -> None:
+    made = tuned(tmp_path)
+    assert [job.name for job in made.jobs if job.trains] == ["tune", "train_whole", "unknown"]
+    assert space.parts(made.job("watch"), None) == {"logs": 20_000}
 
 
 def test_a_size_that_is_none_is_a_problem(tmp_path: Path) -> None:
