@@ -54,7 +54,7 @@ VALUES = [
     ("plan.makespan[2]", [6, 8]),
     ("plan.makespan[4]", [5, 7]),
     ("plan.longest_first[4]", [5, 7]),
-    ("plan.gpu_hours[0]", 8),
+    ("plan.gpu_hours", [4, 4]),  # no more than the walltime of an hour each
     ("plan.jobs + plan.tasks", 6),
 ]
 
@@ -89,18 +89,18 @@ FITTED = {
     "profiles": {"l4": {"parameters": {"batch": {"train": 3, "accumulation": 3}}}},
 }  # fmt: skip
 OF_TRAININGS = [
-    ("plan.parameters.tune-it.base", 76_961_152),
-    ("plan.parameters.tune-it.trainable", 2_555_904),
-    ("plan.parameters.tune-it.total", 79_517_056),
-    ("plan.trainings.tune-it.epoch", 2240),
-    ("plan.trainings.tune-it.steps", 6720),
-    ("plan.trainings.tune-it.warmup", 202),
-    ("plan.trainings.tune-it.evaluations", 67),
-    ("plan.trainings.tune-it.checkpoints", 13),
-    ("profiles.l4.plan.trainings.tune-it.batch", 9),
-    ("profiles.l4.plan.trainings.tune-it.steps", 5973),
-    ("plan.disk.tune-it['checkpoints: optimizer']", 4 * 8 * 2_555_904),
-    ("plan.memory.tune-it.gradients", [4 * 2_555_904.0] * 2),
+    ('plan.parameters["tune-it"].base', 76_961_152),
+    ('plan.parameters["tune-it"].trainable', 2_555_904),
+    ('plan.parameters["tune-it"].total', 79_517_056),
+    ('plan.trainings["tune-it"].epoch', 2240),
+    ('plan.trainings["tune-it"].steps', 6720),
+    ('plan.trainings["tune-it"].warmup', 202),
+    ('plan.trainings["tune-it"].evaluations', 67),
+    ('plan.trainings["tune-it"].checkpoints', 13),
+    ('profiles.l4.plan.trainings["tune-it"].batch', 9),
+    ('profiles.l4.plan.trainings["tune-it"].steps', 5973),
+    ('plan.disk["tune-it"]["checkpoints: optimizer"]', 4 * 8 * 2_555_904),
+    ('plan.memory["tune-it"].gradients', [4 * 2_555_904.0] * 2),
 ]
 
 
