@@ -15,7 +15,18 @@ import msgspec
 from ledger import claims, claims_file
 from ledger.claims import Judged
 from ledger.units import Quantity
-from pipeline import plan, site, study, timeline, validate
+from pipeline import (
+    forecast,
+    plan,
+    quote,
+    recipe,
+    shapes,
+    site,
+    space,
+    study,
+    timeline,
+    validate,
+)
 from pipeline.errors import ConfigError
 from pipeline.study import Loaded
 from pipeline.yamlio import merge
@@ -101,17 +112,43 @@ def _stage(loaded: Loaded, name: str) -> dict[str, Any]:
     }
 
 
+def _training(one: recipe.Recipe) -> dict[str, Any]:
+    """What a training does, as `pipeline plan` tells it."""
+    data, first = one.data, one.phases[0]
+    return {
+        "steps": one.steps, "examples": one.examples, "tokens": one.tokens, "epochs": one.epochs,
+        "epoch": data.steps(first) if data else None, "batch": first.batch, "warmup": one.warmup,
+        "evaluations": one.evaluations, "checkpoints": one.checkpoints,
+    }  # fmt: skip
+
+
 def _plan(loaded: Loaded, reference: site.Site) -> Mapping[str, Any]:
     """Figures of `pipeline plan`; hours as [least, most]."""
     try:
-        jobs = plan.make(loaded, reference).jobs
+        made = plan.make(loaded, reference)
     except ConfigError as error:
         raise ConfigError([f"claims: `plan` cannot be told: {p}" for p in error.problems]) from None
+    jobs = made.jobs
+    trainings = {job.name: job for job in jobs if job.trains}
     return Lazy({
         "serial": lambda: list(timeline.total(jobs)),
         "critical_path": lambda: list(timeline.critical_path(jobs)),
         "stage_after_stage": lambda: list(timeline.stage_after_stage(jobs)),
         "makespan": lambda: {str(n): list(h) for n, h in timeline.makespans(jobs).items()},
+        "longest_first": lambda: {
+            str(n): list(h) for n, h in timeline.makespans(jobs, order="longest").items()
+        },
+        "gpu_hours": lambda: list(quote.of_jobs(made, jobs).gpu_hours),
+        "core_hours": lambda: list(quote.of_jobs(made, jobs).core_hours),
+        "parameters": lambda: {
+            name: shapes.counts(job.config["parameters"]) for name, job in trainings.items()
+        },
+        "trainings": lambda: {one.job: _training(one) for one in recipe.recipes(made)},
+        "memory": lambda: {
+            one.job: {part: [size.low, size.high] for part, size in one.memory.items()}
+            for one in forecast.forecasts(made)
+        },
+        "disk": lambda: {job.name: space.together([space.parts(job, None)]) for job in jobs},
         "jobs": lambda: len(jobs),
         "tasks": lambda: sum(job.tasks for job in jobs),
     })  # fmt: skip

@@ -53,6 +53,8 @@ VALUES = [
     ("plan.stage_after_stage", [6, 8]),
     ("plan.makespan[2]", [6, 8]),
     ("plan.makespan[4]", [5, 7]),
+    ("plan.longest_first[4]", [5, 7]),
+    ("plan.gpu_hours", [4, 4]),  # no more than the walltime of an hour each
     ("plan.jobs + plan.tasks", 6),
 ]
 
@@ -66,6 +68,47 @@ def load(folder, claim=(), profiles=(), sets=()):
 @pytest.mark.parametrize(("text", "value"), VALUES, ids=[case[0] for case in VALUES])
 def test_a_name_of_the_study(tmp_path, text, value):
     assert parse(text).value(claims.names(load(tmp_path), ROOT)) == value
+
+
+FITTED = {
+    "study": "s",
+    "parameters": {
+        "seed": 1, "model": {"base": "google/flan-t5-small"}, "optimizer": {"warmup_ratio": 0.03},
+        "lora": {"r": 16, "target_modules": ["q", "k", "v", "o", "wi_0", "wi_1", "wo"]},
+        "batch": {"train": 1, "accumulation": 8}, "dataset": {"examples": 17_913},
+        "data": {"max_input_length": 400, "max_target_length": 80},
+        "train": {"epochs": 3, "validate_every": 100, "checkpoint_every": 500},
+    },
+    "resources": {"gpus": 1, "cpus": 2, "mem": "4GB", "walltime": "01:00:00"},
+    "stages": {
+        "tune-it": {
+            "kind": "command", "run": ["x"],
+            "reads": ["model", "lora", "optimizer", "batch", "dataset", "data", "train"],
+        },
+    },
+    "profiles": {"l4": {"parameters": {"batch": {"train": 3, "accumulation": 3}}}},
+}  # fmt: skip
+OF_TRAININGS = [
+    ('plan.parameters["tune-it"].base', 76_961_152),
+    ('plan.parameters["tune-it"].trainable', 2_555_904),
+    ('plan.parameters["tune-it"].total', 79_517_056),
+    ('plan.trainings["tune-it"].epoch', 2240),
+    ('plan.trainings["tune-it"].steps', 6720),
+    ('plan.trainings["tune-it"].warmup', 202),
+    ('plan.trainings["tune-it"].evaluations', 67),
+    ('plan.trainings["tune-it"].checkpoints', 13),
+    ('profiles.l4.plan.trainings["tune-it"].batch', 9),
+    ('profiles.l4.plan.trainings["tune-it"].steps', 5973),
+    ('plan.disk["tune-it"]["checkpoints: optimizer"]', 4 * 8 * 2_555_904),
+    ('plan.memory["tune-it"].gradients', [4 * 2_555_904.0] * 2),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), OF_TRAININGS, ids=[case[0] for case in OF_TRAININGS])
+def test_a_figure_of_a_training(tmp_path, text, value):
+    path = tmp_path / "s.yaml"
+    path.write_text(yamlio.dump(FITTED))
+    assert parse(text).value(claims.names(study.load(path), ROOT)) == value
 
 
 def test_claims_are_judged_without_profiles_and_set(tmp_path):
