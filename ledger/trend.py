@@ -11,15 +11,14 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LEAST = 4  # rows: of fewer, no order is unlikely enough
 MOST = 300  # values that the test compares in pairs; more are first made medians of blocks
 LEVEL = 0.05  # of the one-sided test
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
+class Trend(NamedTuple):
     """`before`, `after`: the medians of the first and the last third; `rising`, `falling`: the
     chance of as much a rise, or a fall, without a trend."""
 
