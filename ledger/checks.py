@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger import evidence, matrix, trend, units
 from ledger.evidence import DOCUMENTS, LINES, Missing, Row
@@ -32,8 +31,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One criterion. `given` is what the study says of it, `source` and `test` the keys that
     say what it looks at and what is wanted. An `optional` one is told, and closes nothing."""
 
@@ -49,8 +47,7 @@ class Check:
         return self.given[self.test]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a check: what was found, what was wanted, and where."""
 
     id: str
@@ -71,17 +68,16 @@ class Outcome:
         return f"{self.id}{what}: {self.found}, wanted {self.wanted}{where}"
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(NamedTuple):
     """What checks may look at: files under `root`, the job's parameters and task, and of each arm
     its numbers and files of rows."""
 
     root: Path
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
     task: int = 1
-    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    rows: Mapping[str, Sequence[Path]] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, float]] = {}
+    rows: Mapping[str, Sequence[Path]] = {}
+    aliases: Mapping[str, str] = {}
 
     def arm(self, check: Check) -> str:
         """The arm that a check names, by its id or alias; of one, it need not. Raises Missing."""
@@ -182,8 +178,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """The least and the most that a check allows, None for no bound; whether the ends belong to
     what it allows."""
 

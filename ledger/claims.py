@@ -7,9 +7,8 @@ expressions to see. docs/ledger.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger import units
 from ledger.expressions import Expression
@@ -33,8 +32,7 @@ class Verdict(StrEnum):
 _WORST = (Verdict.CONTRADICTS, Verdict.ROUNDS, Verdict.HOLDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(NamedTuple):
     """How far the computed value may be from the claimed one: in the claim's unit, or as a share
     of the claimed value."""
 
@@ -47,8 +45,7 @@ class Tolerance:
         return abs(computed - claimed) <= most * (1 + 1e-9)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A figure of the document. `line` is where it says it, 0 where nobody noted that."""
 
     id: str
@@ -61,16 +58,14 @@ class Claim:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """The claims of a study in its order, and the figures that `let` names."""
 
     claims: tuple[Claim, ...] = ()
-    let: Mapping[str, Expression | Value] = field(default_factory=dict)
+    let: Mapping[str, Expression | Value] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A claim with what it comes to, in words too, and its verdict."""
 
     claim: Claim

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.names import LedgerError, nearest
 
@@ -20,8 +19,7 @@ class Missing(LedgerError):
     """What a check needs is not there, or cannot be read: it is neither passed nor failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One number of a run over time; `step` counts the rows where the file names none."""
 
     step: float

@@ -8,8 +8,7 @@ its steps are bounded, and nothing of Python's can be reached.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger import functions, operations, syntax
 from ledger.names import LedgerError
@@ -19,8 +18,7 @@ from ledger.syntax import ExpressionError, Node
 MAX_STEPS = 200_000  # values that are looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(NamedTuple):
     """A parsed text, to be valued as often as one likes."""
 
     text: str

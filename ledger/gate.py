@@ -7,7 +7,6 @@ Jobs run it after their program. It writes `<state>/gates/<job>/<task>.json`, an
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -57,7 +56,7 @@ def write(config: dict[str, Any], root: Path, task: int, outcomes: Sequence[Outc
     closed = [outcome for outcome in outcomes if outcome.closes]
     record = {
         "job": config["job"]["name"], "task": task, "time": time.time(), "closed": bool(closed),
-        "checks": [dataclasses.asdict(outcome) for outcome in outcomes],
+        "checks": [outcome._asdict() for outcome in outcomes],
     }  # fmt: skip
     files.write(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     line = path.with_suffix(".closed")

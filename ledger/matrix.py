@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.evidence import Missing, document, numbers, value_of
 
@@ -30,8 +29,7 @@ ORDERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
+class Ordered(NamedTuple):
     """What an order was found to be: cells that contradict it, cells that are missing, and how
     many were compared."""
 

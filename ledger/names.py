@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 MAX_NAMES = 60  # in a message that lists the valid ones
@@ -15,6 +14,8 @@ class LedgerError(Exception):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """ "Did you mean X?" and the valid names, nearest first, for an error message."""
+    import difflib  # which every command that reads a study would wait for
+
     names = sorted({n if len(n) <= MAX_NAME else f"{n[:MAX_NAME]}..." for n in valid})
     close = difflib.get_close_matches(name[:MAX_NAME], names, n=3, cutoff=0.5)
     shown = close + [n for n in names if n not in close][:MAX_NAMES]

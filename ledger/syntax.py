@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ledger.functions import FUNCTIONS
 from ledger.names import LedgerError, nearest
@@ -36,16 +35,14 @@ class ExpressionError(LedgerError):
         super().__init__(f"{shown!r}, character {at + 1}: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str  # number, word, text, mark, end
     text: str
     at: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A step: `kind` says how the parts, other nodes among them, make its value."""
 
     kind: str

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LEAST = 4  # rows: of fewer, no order is unlikely enough
 MOST = 300  # values that the test compares in pairs; more are first made medians of blocks
 LEVEL = 0.05  # of the one-sided test
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
+class Trend(NamedTuple):
     """`before`, `after`: the medians of the first and the last third; `rising`, `falling`: the
     chance of as much a rise, or a fall, without a trend."""
 
@@ -40,16 +38,22 @@ class Trend:
 def of(values: Sequence[float]) -> Trend:
     """The trend of at least LEAST finite values in their order."""
     third = max(1, len(values) // 3)
-    before, after = statistics.median(values[:third]), statistics.median(values[-third:])
+    before, after = median(values[:third]), median(values[-third:])
     z = _mann_kendall(_blocks(values))
     return Trend(len(values), before, after, _above(z), _above(-z))
+
+
+def median(values: Sequence[float]) -> float:
+    """The value in the middle, of an even number the mean of the two."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _blocks(values: Sequence[float]) -> list[float]:
     if len(values) <= MOST:
         return list(values)
     ends = [len(values) * number // MOST for number in range(MOST + 1)]
-    return [statistics.median(values[a:b]) for a, b in itertools.pairwise(ends)]
+    return [median(values[a:b]) for a, b in itertools.pairwise(ends)]
 
 
 def _mann_kendall(values: Sequence[float]) -> float:

@@ -4,7 +4,6 @@ What an expectation allows is ledger's to say; here the figure gets its interval
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def others_judged(config: Config, root: Path) -> list[dict[str, Any]]:
     found = read(config.top("expectations", list, []))
     others = [check for check in found if check not in of_figures(found)]
     world = results.world(config.values, root)
-    return [asdict(checks.judge(check, world)) for check in others]
+    return [checks.judge(check, world)._asdict() for check in others]
 
 
 def bounds(check: Check) -> Bounds:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
 from rich.text import Text
 
@@ -19,11 +17,11 @@ def results(judged: Judged, as_json: bool) -> None:
     """Every expectation, then every gate as its job left it last."""
     if as_json:
         print_json({
-            "expectations": [dataclasses.asdict(one) for one in judged.expectations],
+            "expectations": [one._asdict() for one in judged.expectations],
             "gates": [
                 {
                     "job": gate.job, "task": gate.task, "time": gate.time,
-                    "checks": [dataclasses.asdict(one) for one in gate.outcomes],
+                    "checks": [one._asdict() for one in gate.outcomes],
                 }
                 for gate in judged.gates
             ],
