@@ -33,7 +33,7 @@ def load_encoder(name: str, layer: int) -> Encoder:
 
     automatic: Any = transformers.AutoModel
     try:
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)  # type: ignore[no-untyped-call]
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)
         model = automatic.from_pretrained(name, dtype=torch.float32).eval()
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -20,6 +20,7 @@ from tests.training.toy import Toy
 from training.contract import BadInput, Exit, Section, run_program
 from training.fit_settings import FitSettings, add_flags, override, read_fit
 from training.hf import fit_run, fitting, task
+from training.hf.advice import advice
 from training.hf.fit_run import Fit
 from training.hf.guards import Stop
 from training.hf.task import Batch, Loss
@@ -454,7 +455,7 @@ def test_a_gpu_that_idles_is_told(
 ) -> None:
     batch = {"train": 16, "eval": 32, "accumulation": 1}
     one = settings(batch=batch, train={"activation_checkpointing": True})
-    assert fitting.advice(memory, busy, one) == told
+    assert advice(memory, busy, one) == told
 
 
 def test_it_is_told_once(
