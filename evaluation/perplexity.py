@@ -96,7 +96,7 @@ def open_examples(directory: Path) -> Examples:
         path = directory / SPLIT / f"{name}.npy"
         try:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path} cannot be read ({error})", AGAIN) from error
     found = Examples(arrays["ids"], arrays["kinds"], arrays["examples"], index)
     if index.get("targets") != list(KINDS) or len(found.ids) != index["splits"][SPLIT]["tokens"]:

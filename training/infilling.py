@@ -56,7 +56,7 @@ def open_examples(directory: Path, split: str, index: dict[str, Any]) -> Example
         path = directory / split / f"{name}.npy"
         try:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise BadInput(f"{path} cannot be read ({error})", REMAKE) from error
     told = index["splits"][split]
     sizes = (len(arrays["ids"]), len(arrays["kinds"]), len(arrays["examples"]) - 1)

@@ -73,19 +73,12 @@ def test_it_says_its_claims_and_decisions_in_full(name):
     assert all({"what", "why"} <= set(d) for d in RAW[name]["decisions"])
     arms = {None, *RAW[name].get("arms", {})}
     expected = RAW[name]["expectations"]
-    assert all(e.get("arm") in arms and (e.get("metric") or e["file"]) for e in expected)
+    assert all(e.get("arm") in arms and (e.keys() & {"metric", "file", "matrix"}) for e in expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_revisions_explain_what_differs(name):
     revisions.check(made(name).study)
-
-
-@pytest.mark.parametrize("name", ["efcamdat-ilm"])
-def test_it_says_at_its_top_that_its_programs_are_not_there_yet(name):
-    top = (ROOT / f"studies/{name}.yaml").read_text("utf-8").split("study:")[0].replace("\n# ", " ")
-    assert "not there yet" in top
-    assert "What works today: `pipeline plan`, `pipeline check` and `pipeline render`" in top
 
 
 # 001: the main plan's tables.
@@ -177,85 +170,6 @@ def test_the_main_study_expects_what_the_plan_expects(arm, affixation, level2):
     rows = {(e["arm"], e["metric"]): e["range"] for e in RAW["filipino-cpt"]["expectations"]}
     assert rows[arm, "pacute.affixation"] == affixation
     assert rows[arm, "hierarchical.level2"] == level2
-
-
-# 000: levels, steps, order.
-
-LEVELS = [
-    ("C1", 10006, 160096, 10000, (2, 3)),
-    ("B2", 40238, 643808, 20000, (4, 5)),
-    ("B1", 116539, 1864624, 30000, (6, 8)),
-    ("A2", 215344, 3445504, 40000, (8, 10)),
-    ("A1", 341155, 5458480, 50000, (10, 12)),
-    ("GENERAL", 723282, 11572512, 60000, (12, 14.4)),
-]
-
-
-@pytest.mark.parametrize(("level", "documents", "examples", "steps", "hours"), LEVELS)
-def test_a_level_of_efcamdat(level, documents, examples, steps, hours):
-    rank = [row[0] for row in LEVELS].index(level) + 1
-    job = made("efcamdat-ilm").job(f"train{rank}_{level}")
-    found = job.config["parameters"]
-    assert found["level"] == {"name": level, "documents": documents, "examples": examples}
-    assert (found["train"]["max_steps"], job.hours) == (steps, hours)
-    assert found["train"]["checkpoint_dir"].endswith(f"/experiments/efcamdat_{level}_ilm")
-
-
-def test_efcamdat_trains_in_order_each_behind_the_gate_of_the_one_before():
-    done = made("efcamdat-ilm")
-    for rank, (level, *_) in enumerate(LEVELS, 1):
-        needs = {up.job for up in done.job(f"train{rank}_{level}").upstream}
-        before = {f"accept{rank - 1}_{LEVELS[rank - 2][0]}"} if rank > 1 else set()
-        assert needs == {f"mask_{level}", *before}
-        assert [up.job for up in done.job(f"accept{rank}_{level}").upstream] == [
-            f"train{rank}_{level}"
-        ]
-        checks = done.job(f"accept{rank}_{level}").config["gate"]
-        assert len(checks) == 6
-    assert ("perplexity", "eval/perplexity", 50) in [
-        (c["id"], c.get("key"), c.get("below")) for c in checks
-    ]
-
-
-def test_efcamdat_masks_wait_for_no_training():
-    done = made("efcamdat-ilm")
-    assert all(
-        [up.job for up in done.job(f"mask_{level}").upstream] == ["extract"] for level, *_ in LEVELS
-    )
-
-
-def test_efcamdat_evaluates_every_model_on_every_level():
-    assert sum(job.tasks for job in made("efcamdat-ilm").select(["evaluate"])) == 30
-
-
-EFCAMDAT = [
-    ("optimizer.lr", 5e-5), ("optimizer.weight_decay", 0.0), ("optimizer.eps", 1e-8),
-    ("optimizer.clip", 1.0), ("batch.train", 8), ("batch.seq_length", 256),
-    ("batch.accumulation", 1),
-    ("validate.examples", 500), ("validate.every", 360), ("validate.patience", 10),
-    ("mask.examples_per_document", 16), ("mask.probability.word", 0.03), ("model.base", "gpt2"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("key", "value"), EFCAMDAT, ids=[c[0] for c in EFCAMDAT])
-def test_efcamdat_s_shared_values(key, value):
-    assert parameters("efcamdat-ilm", arm="C1")[key] == value
-
-
-REMEDIES = [
-    ("small-gpu", {"batch.train": 4, "batch.accumulation": 2}),
-    ("short-sequences", {"batch.seq_length": 128}),
-    ("steady", {"optimizer.lr": 2.5e-5, "optimizer.clip": 0.5}),
-    ("underfit", {"optimizer.lr": 1e-4, "train.max_steps": 15000}),
-    ("slow", {"batch.loader_workers": 8}),
-    ("demo", {"train.max_steps": 20}),
-]
-
-
-@pytest.mark.parametrize(("profile", "values"), REMEDIES, ids=[c[0] for c in REMEDIES])
-def test_efcamdat_s_remedies(profile, values):
-    found = parameters("efcamdat-ilm", profile, arm="C1")
-    assert {key: found[key] for key in values} == values
 
 
 # 003: three models, two revisions.
