@@ -61,7 +61,8 @@ def test_checks(tmp_path_factory, raw):
         assert str(checks.judge(check, World(root, {"x": {"y": 3}}, values={"a": {"loss": 1}})))
 
 
-ROWS = st.lists(mapping({"step": st.integers(0, 9), "loss": VALUES}, []).map(json.dumps), max_size=9)
+ROW = mapping({"step": st.integers(0, 9), "loss": VALUES}, [])
+ROWS = st.lists(ROW.map(json.dumps), max_size=9)
 LEFT = (
     st.binary(max_size=40) | VALUES.map(lambda value: json.dumps(value).encode())
     | ROWS.map(lambda rows: "\n".join(rows).encode())
