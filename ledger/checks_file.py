@@ -139,7 +139,7 @@ def _check_number(value: Any, path: str, problems: list[str]) -> None:
 
 def _check_order(item: Mapping[str, Any], path: str, problems: list[str]) -> None:
     order = item["order"]
-    if order not in matrix.ORDERS:
+    if not isinstance(order, str) or order not in matrix.ORDERS:
         problems.append(f"{path}.order: {order!r} is none; {nearest(str(order), matrix.ORDERS)}")
         return
     for key in ("rows", "columns"):

@@ -85,7 +85,7 @@ def _claim(item: Mapping[str, Any], where: str, problems: list[str]) -> Claim | 
     computed = None
     if "computed" in item:
         computed = _expression(str(item["computed"]), f"{where}.computed", problems)
-        if claimed is None and "claimed" not in item:
+        if item.get("claimed") is None:
             problems.append(f"{where}.claimed: missing. Add the figure that the document gives")
         if texts["why"]:
             problems.append(f"{where}.why: is for a claim that cannot be computed. Remove it")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.job import Chain, Runtime
+from pipeline.render import render
 from tests.pipeline.clusters import ROOT, Project, site_yaml
 from tests.pipeline.test_scripts_run import Script, wait_for
 
@@ -124,9 +126,18 @@ def test_checks_are_made_after_a_program_that_ended_well_on_a_signal(root: Path)
     assert "gate: PASS there" in out + log
 
 
-def slow_python(root: Path) -> Any:
-    from pipeline.job import Runtime
+def test_a_closed_gate_ends_a_chain(root: Path) -> None:
+    chain = Chain(links=2, notice_s=1, total_s=60)
+    made = script(root, *write("2.5"), chain=chain)
+    assert made.run(LOCAL_JOB_ID="L1")[0] == 78
+    made.file.write_text(render(made.job, link=2, before=("L1",)))
+    assert made.run(LOCAL_JOB_ID="L2")[0] == 78
+    said = made.receipt("1.L2.fail-78")
+    assert said["stopped"] and "link 1 ended with code 78" in said["gate"]
+    assert "checks" not in said and made.receipt("1.L1.fail-78")["checks"] == "closed"
 
+
+def slow_python(root: Path) -> Runtime:
     root.mkdir(parents=True)
     python = root / "slow-python"
     python.write_text("#!/bin/bash\ntouch checking\nexec sleep 60\n")

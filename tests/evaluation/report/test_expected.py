@@ -1,9 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluation.config import InputError
-from evaluation.report.expected import bounds, judge, of_figures, read
+from evaluation.config import Config, InputError
+from evaluation.report.content import expectations
+from evaluation.report.expected import bounds, judge, of_figures, others_judged, read
 from evaluation.results import Arm
 from ledger.checks import Check
 
@@ -58,3 +60,14 @@ def test_what_bounds_no_figure_is_judged_as_a_check() -> None:
         {"arm": "a", "metric": "m", "trend": "up"}, {"id": "x", "file": "y", "exists": True},
     ])  # fmt: skip
     assert [one.id for one in of_figures(found)] == ["a.m"]
+
+
+def test_the_report_s_table_shows_checks_too(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"loss": 3}')
+    wanted = [
+        {"arm": "a", "metric": "m", "above": 1},
+        {"id": "low", "file": "x.json", "key": "loss", "below": 2},
+    ]  # fmt: skip
+    judged = others_judged(Config({"expectations": wanted}, "config.yaml"), tmp_path)
+    table = expectations({"details": {"expectations": [], "checks": judged}})
+    assert table is not None and table.rows == [["", "low", "below 2", "3", "FAIL"]]
