@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 import yaml
@@ -41,7 +42,7 @@ def test_a_sound_run_shows_none():
     assert found["train_fell"] > 1
 
 
-PLANTED = {
+PLANTED: dict[str, dict[str, Any]] = {
     "flat": {"loss": lambda step: 3.0 - 0.0001 * step},
     "overfitting": {"gap": 1.8},
     "exploding": {"loss": lambda step: 9.0 if step == 50 else 3 * math.exp(-step / 40)},

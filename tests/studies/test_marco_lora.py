@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -49,7 +50,7 @@ def test_the_plan_s_values(key, value):
 
 
 # What each profile changes, and nothing else.
-PROFILES = {
+PROFILES: dict[str, dict[str, Any]] = {
     "t4": {"batch.train": 1, "batch.eval": 1, "batch.accumulation": 8},
     "l4": {},
     "a100": {"batch.train": 2, "batch.eval": 3, "batch.accumulation": 4, "train.pin_memory": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,8 @@ def test_a_row_says_all_that_it_follows_from(tmp_path, model):
 
 def test_neither_batch_nor_shards_decide_an_answer(tmp_path, model):
     answers = []
-    for name, changes in {"one": {"batch_size": 1}, "two": {}, "four": {"shards": 4}}.items():
+    cases: dict[str, dict[str, Any]] = {"one": {"batch_size": 1}, "two": {}, "four": {"shards": 4}}
+    for name, changes in cases.items():
         folder = tmp_path / name
         folder.mkdir()
         path = speakers.write_job(folder, model, **changes)

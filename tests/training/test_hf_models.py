@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -31,10 +32,10 @@ def job(tmp_path, make=None, **names):
     text.write_text("".join(json.dumps(row) + "\n" for row in rows))
     shape = {"text": str(text), "vocab_size": 280, "hidden_size": 16, "layers": 1, "heads": 2,
              "seq_length": 64, "steps": 2, "batch": 2}  # fmt: skip
-    section = {"names": list(names), "output": str(tmp_path / "models.json")}
+    section: dict[str, Any] = {"names": list(names), "output": str(tmp_path / "models.json")}
     if make:
         section["make"] = {name: shape | values for name, values in make.items()}
-    values = {"seed": 1, "models": section}
+    values: dict[str, Any] = {"seed": 1, "models": section}
     for key, value in names.items():
         values[key] = value
     path = tmp_path / "c.yaml"
