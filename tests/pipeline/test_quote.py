@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from pipeline import plan, quote, retry, site, study
+from pipeline import limits, plan, quote, retry, site, study
 from pipeline.cli import cli
 from pipeline.errors import ConfigError, OverBudget
 from pipeline.plan import Plan
@@ -190,7 +190,7 @@ def test_run_says_so_when_the_rest_is_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = world(tmp_path, "{gpu_hours: 1}")
-    monkeypatch.setattr(retry.limits, "limited", lambda _: True)
+    monkeypatch.setattr(limits, "limited", lambda _: True)
     with pytest.raises(OverBudget):
         retry.Retries(of.engine, 0).act(of.engine.status())
 
