@@ -12,7 +12,7 @@ import pytest
 from corpus.config import Config
 from corpus.levels import CEFR, request_of
 from corpus.masks import expected_rate, settings_of
-from pipeline import estimate, plan, site, study, yamlio
+from pipeline import plan, site, study, timeline, yamlio
 from training.contract import load_config
 from training.fit_settings import read_fit
 
@@ -97,7 +97,7 @@ def test_every_model_is_evaluated_on_every_level():
 def test_several_gpus_help_where_no_gate_stands_between():
     def trainings(*profiles):
         jobs = made(*profiles).jobs
-        return estimate.makespans([job for job in jobs if job.stage.startswith("train")])
+        return timeline.makespans([job for job in jobs if job.stage.startswith("train")])
 
     assert trainings()[1] == trainings()[4]
     assert trainings("parallel")[4] == (16, 19.4)  # in the plan's order, GENERAL behind B2
