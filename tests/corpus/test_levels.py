@@ -32,9 +32,9 @@ LEVELS = ("C1", "B1", "A1")
 
 
 def corpus(path: Path, count: int = 300) -> Path:
-    rows: list[dict[str, Any]]
-    rows = [{"text": f"{level} text {n % (count // 2)}\n\n\n\nEnd of {n % 3}.", "level": level,
-             "l1": ("br", "cn", "de")[n % 3]} for level in LEVELS for n in range(count)]
+    rows: list[dict[str, Any]] = [
+        {"text": f"{level} text {n % (count // 2)}\n\n\n\nEnd of {n % 3}.", "level": level,
+         "l1": ("br", "cn", "de")[n % 3]} for level in LEVELS for n in range(count)]
     rows += [{"text": f"at all levels {n}", "level": level, "l1": "br"}
              for n in range(40) for level in LEVELS]
     rows += [{"text": "no level of ours", "level": 16}, {"text": " \n ", "level": 1}]

@@ -145,7 +145,8 @@ def test_the_programs_read_what_the_jobs_are_told(tmp_path):
     path.write_text(yamlio.dump(config_of("train1_C1")))
     config = load_config(path)
     fit = read_fit(config)
-    assert not config.problems and fit.train.early_stopping
+    assert not config.problems
+    assert fit.train.early_stopping
     assert (fit.batch.effective, fit.train.max_steps, fit.train.early_stopping.patience) == (
         8, 10000, 10,
     )  # fmt: skip
