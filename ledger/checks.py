@@ -271,6 +271,8 @@ def _at(rows: Sequence[Row], at: str | int, path: Path) -> tuple[Any, str]:
         before = [row for row in rows if row.step <= at]
         if not before:
             raise Missing(f"{path} has no row at step {at:,} or before it")
+        if rows[-1].step < at:
+            raise Missing(f"{path} ends at step {rows[-1].step:g}, before {at:,}")
         row = max(before, key=lambda one: one.step)
     return row.value, f"{path}, step {row.step:g}"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,8 +144,9 @@ def recipe(job: Job, root: Path | None = None) -> Recipe | None:
 
 
 def _warmup(p: Mapping[str, Any], steps: int) -> int:
-    ratio = number(p, synonyms.WARMUP_RATIO)
-    return whole(p, synonyms.WARMUP_STEPS) or (round(ratio * steps) if ratio else 0)
+    ratio = number(p, synonyms.WARMUP_RATIO) or 0
+    # Rounded up, as transformers and the trainers do.
+    return whole(p, synonyms.WARMUP_STEPS) or math.ceil(Fraction(str(ratio)) * steps)
 
 
 def _phases(p: Mapping[str, Any], ranks: int, data: Data | None) -> tuple[Phase, ...]:

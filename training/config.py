@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from fractions import Fraction
 from pathlib import Path
 
 from training import budget
@@ -169,7 +171,8 @@ def _optimizer(config: Section) -> Optimizer:
     config.check(ratio is None or not steps, f"{p}warmup_steps and warmup_ratio are both given")
     config.check(0 <= (ratio or 0) <= 1, f"{p}warmup_ratio is {ratio}, not between 0 and 1")
     if ratio is not None:
-        steps = round(ratio * config.positive("parameters.train.max_steps"))
+        # Rounded up, as transformers' trainer does.
+        steps = math.ceil(Fraction(str(ratio)) * config.positive("parameters.train.max_steps"))
     optimizer = Optimizer(
         lr=lr,
         min_lr=config.get(p + "min_lr", float, 0.0),

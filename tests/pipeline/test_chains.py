@@ -620,9 +620,10 @@ def test_resubmit_makes_a_new_chain(world: World) -> None:
     end(world, "F1", "fail-1")
     done = world.engine.resubmit(list(world.plan.jobs), only_failed=True)
     assert [(o.action, o.id) for o in done] == [
-        ("cancelled", "F3"), ("cancelled", "F2"),
-        ("submitted", "F5"), ("submitted", "F6"), ("submitted", "F7"),
+        ("cancelled", "F3"), ("cancelled", "F2"), ("cancelled", "F4"),
+        ("submitted", "F5"), ("submitted", "F6"), ("submitted", "F7"), ("submitted", "F8"),
     ]  # fmt: skip
+    assert world.scheduler.submitted[-1].after == ("F5", "F6", "F7"), "what waits, waits anew"
     assert [(n, link, chain) for n, link, chain, _ in attempts(world)[3:]] == [
         (4, 1, 4), (5, 2, 4), (6, 3, 4),
     ]  # fmt: skip

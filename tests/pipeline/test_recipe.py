@@ -119,7 +119,7 @@ def test_examples_of_documents_that_are_divided_whole() -> None:
 
 # micro, accumulation -> effective, steps an epoch, in all, warm-up, evaluations, saves
 DIALOGUE = [
-    (1, 8, 8, 2240, 6720, 202, 67, 13), (3, 3, 9, 1991, 5973, 179, 59, 11),
+    (1, 8, 8, 2240, 6720, 202, 67, 13), (3, 3, 9, 1991, 5973, 180, 59, 11),
     (2, 4, 8, 2240, 6720, 202, 67, 13), (1, 16, 16, 1120, 3360, 101, 33, 6),
 ]  # fmt: skip
 
