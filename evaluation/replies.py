@@ -41,11 +41,16 @@ def read_texts(path: Path, keys: Sequence[str]) -> list[Row]:
     return rows
 
 
+def words_of(text: str) -> list[str]:
+    """Words in lower case, letters with accents in them."""
+    return _WORD.findall(text.lower())
+
+
 def distinct(texts: Sequence[str], n: int = 2) -> float:
     """Different n-grams of words over all n-grams (distinct-n, Li et al. 2016); 0 without any."""
     grams = [
         tuple(words[at : at + n])
-        for words in (_WORD.findall(text.lower()) for text in texts)
+        for words in map(words_of, texts)
         for at in range(len(words) - n + 1)
     ]
     return len(set(grams)) / len(grams) if grams else 0.0
@@ -60,12 +65,12 @@ def of_replies(replies: Sequence[Row], references: dict[str, str]) -> dict[str, 
     found: dict[str, dict[str, float]] = {}
     for level, rows in groups.items():
         texts = [row["response"] for row in rows]
-        overlaps = [rouge_l(row["response"], references[row["id"]]) for row in rows]
+        overlaps = [rouge_l(row["response"], references[row["id"]], words_of) for row in rows]
         ended = [bool((row.get("params") or {}).get("finished")) for row in rows]
         for name, value in {
             "replies": len(rows),
             "rougeL": statistics.fmean(overlaps),
-            "words": statistics.fmean(len(_WORD.findall(text)) for text in texts),
+            "words": statistics.fmean(len(words_of(text)) for text in texts),
             "distinct2": distinct(texts),
             "finished": statistics.fmean(ended),
             "empty": statistics.fmean(not text.strip() for text in texts),

@@ -32,6 +32,12 @@ def test_replies_by_level():
     assert found["empty"] == {"all": pytest.approx(1 / 3), "A1": 0.5, "C2": 0}
 
 
+def test_words_keep_their_accents():
+    rows = [{"id": "1", "level": "A1", "response": "però è così"}]
+    assert of_replies(rows, {"1": "pero e cosi"})["rougeL"]["A1"] == 0.0
+    assert of_replies(rows, {"1": "Però, è COSÌ!"})["rougeL"]["A1"] == 1.0
+
+
 def test_distinct_bigrams():
     assert distinct(["a b c", "a b d"]) == 0.75
     assert distinct(["a"]) == 0
