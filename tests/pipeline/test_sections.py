@@ -84,7 +84,7 @@ WRONG = {
         ("log_every", 0), ("precision", "bf16"), ("precision", "int8"), ("split", [98, 2]),
         ("split", [0, 1, 1]), ("split", [99, 0, 1]), ("split", [98, 1, -1]), ("split", "98,1,1"),
         ("keep_checkpoints", 0), ("tensor_parallel", 2), ("pipeline_parallel", 2),
-        ("tensor_parallel", 0), ("validate_batches", 0), ("data_path", ...), ("max_steps", ...),
+        ("tensor_parallel", 0), ("validate_batches", -1), ("data_path", ...), ("max_steps", ...),
         ("budget", "bytes"),
     ],
     "wandb": [("mode", "on"), ("project", ...), ("name", 5), ("dir", 1)],
