@@ -149,7 +149,7 @@ def _tell(comparison: dict[str, Any], material: Material, folder: Path) -> None:
     tables = [content.figures(comparison), content.expectations(comparison)]
     shown = [t for t in (*tables, *material.others) if t and t.rows]
     for table in shown:
-        print(markdown(table) + "\n")
+        print(f"{table.caption}\n\n{markdown(table)}\n")
     for line in [*answer(comparison), *comparison["notes"]]:
         print(f"- {line}")
     print(f"\nreport: {folder / 'report.html'}")
