@@ -47,9 +47,16 @@ def judge(made: Plan, root: Path) -> Judged:
     world = left.world(config, root)
     jobs = [job for job in made.jobs if job.config.get("gate")]
     return Judged(
-        tuple(checks.judge(check, world) for check in found),
+        tuple(_here(checks.judge(check, world), root) for check in found),
         tuple(gate for job in jobs for gate in _gates(job, root)),
     )
+
+
+def _here(outcome: Outcome, root: Path) -> Outcome:
+    """With the project's own paths as they are seen from it, like those of a job's checks."""
+    told = (outcome.found, outcome.wanted, outcome.evidence)
+    found, wanted, evidence = (text.replace(f"{root}/", "") for text in told)
+    return outcome._replace(found=found, wanted=wanted, evidence=evidence)
 
 
 def _gates(job: Job, root: Path) -> list[Gate]:

@@ -212,6 +212,7 @@ def test_results_are_judged_by_expectations_and_gates(project: Project) -> None:
     assert [(one["id"], one["verdict"]) for one in found["expectations"]] == [
         ("a.loss", "PASS"), ("b-of-a", "PASS"),
     ]  # fmt: skip
+    assert str(project.root) not in str(found["expectations"]), "paths are the project's own"
     assert [(gate["job"], len(gate["checks"])) for gate in found["gates"]] == [
         ("fit_a", 1), ("fit_b", 1), ("accept", 0),
     ]  # fmt: skip
