@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -465,3 +466,15 @@ def test_a_signal_ends_with_a_checkpoint_and_the_next_attempt_goes_on(
     assert (root / "run" / "step_00000006").is_dir()
     assert train(root) == 0
     assert json.loads((root / "run" / "status.json").read_text())["step"] == 12
+
+
+def test_defect_18_what_the_project_asks_for_is_what_runs_here() -> None:
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [Requirement(text) for text in project["optional-dependencies"]["hf"]]
+    assert {"numpy", "torch", "transformers"} <= {one.name for one in wanted}
+    wrong = [str(one) for one in wanted if not one.specifier.contains(version(one.name))]
+    assert not wrong
