@@ -6,7 +6,6 @@ the first, before any update, is the base model's, the best is the trained one's
 """
 
 import argparse
-import json
 import math
 import re
 import statistics
@@ -18,27 +17,12 @@ from typing import Any
 from evaluation.config import Config, InputError, guarded, load_config
 from evaluation.files import write_json
 from evaluation.overlap import rouge_l
-from evaluation.watch import read_rows
+from evaluation.rows import Row, read_rows
+from evaluation.watch import read_metrics
 
-Row = dict[str, Any]
 ALL = "all"
 _WORD = re.compile(r"\w+")
 _LOSS = "val/loss"
-
-
-def read_texts(path: Path, keys: Sequence[str]) -> list[Row]:
-    """Rows of a JSONL file with text under each of `keys`; InputError naming the line without."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error})", "Run the stage that writes it") from (
-            error
-        )
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in keys):
-            raise InputError(f"{path}: row {number} lacks {', '.join(keys)}", "Write it again")
-    return rows
 
 
 def words_of(text: str) -> list[str]:
@@ -104,8 +88,8 @@ def by_level(row: Row) -> dict[str, dict[str, float]]:
 
 def evaluate(config: Config) -> int:
     """Read what `evaluate` names, write the figures."""
-    replies = read_texts(Path(config.get("evaluate.replies", str)), ("id", "level", "response"))
-    held_out = read_texts(Path(config.get("data.validation", str)), ("id", "response"))
+    replies = read_rows(Path(config.get("evaluate.replies", str)), ("id", "level", "response"))
+    held_out = read_rows(Path(config.get("data.validation", str)), ("id", "response"))
     references = {row["id"]: row["response"] for row in held_out}
     if strange := [row["id"] for row in replies if row["id"] not in references]:
         raise InputError(
@@ -113,7 +97,7 @@ def evaluate(config: Config) -> int:
         )
     if not replies:
         raise InputError("there are no replies", "Generate them first")
-    rows = read_rows(Path(config.get("evaluate.metrics", str)))
+    rows = read_metrics(Path(config.get("evaluate.metrics", str)))
     output = Path(config.get("evaluate.output", str))
     write_json(output, of_training(rows) | of_replies(replies, references))
     print(f"{output}: {len(replies)} replies")

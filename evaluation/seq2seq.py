@@ -11,7 +11,6 @@ be had is absent, and metrics.json says why; nothing stands in for it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,14 @@ from typing import Any
 from evaluation.config import Config, InputError, choose, guarded, load_config
 from evaluation.files import sha256, write_json, write_text
 from evaluation.overlap import corpus_bleu, mean_rouge_l
+from evaluation.rows import Row, read_rows
 
 METRICS = ("rougeL", "bleu4", "bertscore")
 
 
-def read_answers(path: Path) -> list[dict[str, str]]:
+def read_answers(path: Path) -> list[Row]:
     """The rows of a predictions file; InputError for one without its three texts."""
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read", "Run the stage that predicts again") from error
-    for number, row in enumerate(rows, 1):
-        if not all(isinstance(row.get(key), str) for key in ("prompt", "response", "told")):
-            raise InputError(
-                f"{path} line {number} lacks prompt, response or told", "Predict again"
-            )
+    rows = read_rows(path, ("prompt", "response", "told"), "Run the stage that predicts again")
     if not rows:
         raise InputError(f"{path} holds no answer", "Predict again")
     return rows

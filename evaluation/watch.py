@@ -16,8 +16,8 @@ from typing import Any
 
 from evaluation.config import Config, InputError, guarded, load_config
 from evaluation.files import write_json
+from evaluation.rows import Row, read_rows
 
-Row = dict[str, Any]
 REMEDIES = {
     "flat": "the training loss does not fall: raise optimizer.lr, and look at the data",
     "overfitting": "the validation loss is far above the training loss: fewer train.epochs",
@@ -30,12 +30,9 @@ REMEDIES = {
 }
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_metrics(path: Path) -> list[Row]:
     """The rows of a metrics.jsonl; raises InputError where it cannot be read or holds none."""
-    try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error})", "Run the training first") from error
+    rows = read_rows(path, remedy="Run the training first")
     if not any("train/loss" in row for row in rows):
         raise InputError(f"{path} has no row with train/loss", "Run the training first")
     return rows
@@ -112,7 +109,7 @@ def signs(found: Mapping[str, Any]) -> dict[str, bool]:
 
 def watch(config: Config) -> int:
     """Read the training that `watch` names, write the figures, print the signs."""
-    rows = read_rows(Path(config.get("watch.metrics", str)))
+    rows = read_metrics(Path(config.get("watch.metrics", str)))
     path = Path(config.get("watch.status", str))
     try:
         status = json.loads(path.read_text(encoding="utf-8"))

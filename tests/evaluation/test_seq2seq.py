@@ -149,3 +149,14 @@ def test_bertscore_is_scored_where_its_model_is(
 def test_a_layer_that_is_not_there(encoder: Path) -> None:
     with pytest.raises(InputError, match="has 2 layers and no layer 17"):
         load_encoder(str(encoder), 17)
+
+
+def test_line_separators_within_a_text_end_no_row(
+    job: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    text = "why?\u2028and how?"
+    row = {"prompt": "p", "response": text, "told": text}
+    words = job([row], metrics=["rougeL"])
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    assert score(words) == 0
+    assert metrics(tmp_path)["rougeL"] == 1.0
