@@ -1,6 +1,5 @@
 """The arms' per-sample records, by metric: what intervals and paired tests are computed from."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.config import InputError
+from evaluation.rows import read_rows
 
 FILE = re.compile(r"samples_(?P<group>.+)_(?P<mode>mcq|gen)(?:\.(?P<scoring>[\w-]+))?\.jsonl")
 
@@ -61,8 +61,8 @@ def read_answers(folder: Path) -> dict[str, Answers]:
 
 
 def _read(path: Path) -> Answers:
+    rows = read_rows(path, remedy="Evaluate again")
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         ids = tuple(str(row["id"]) for row in rows)
         if len(set(ids)) < len(ids) or not ids:
             raise ValueError("no record, or an id twice")
@@ -75,8 +75,6 @@ def _read(path: Path) -> Answers:
             np.array([_truth(row["correct"]) for row in rows], dtype=bool),
             float(np.mean([1 / len(row["scores"]) if row.get("scores") else 0 for row in rows])),
         )
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})", "Evaluate again") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} does not hold records ({type(error).__name__}: {error})", "Evaluate again"
