@@ -168,6 +168,16 @@ def dump(value: Any) -> str:
     return text
 
 
+def quoted(text: str) -> str:
+    """Text as a YAML scalar in quotes, on one line, whatever is in it."""
+    import json  # only new sites and studies need it
+
+    # JSON leaves characters as they are that YAML does not read, U+007F say.
+    return "".join(
+        c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False)
+    )
+
+
 def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     """Replaces a file whole or not at all: temporary file beside it, sync, rename, sync.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
+from tests import draws
 from tests.cluster.fixture import slurm
 from tests.ssh.fixture import sshd
 
-__all__ = ["slurm", "sshd"]
+__all__ = ["draws", "slurm", "sshd"]
 
 # A developer's own settings must decide nothing here; PIPELINE_TEST_* are about the tests.
 for _name in list(os.environ):

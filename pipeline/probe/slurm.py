@@ -241,9 +241,9 @@ def _closed(
         allowed = partition.get(key, "ALL")
         if allowed != "ALL" and own and not own & set(allowed.split(",")):
             return f"{key}={allowed}: none of yours"
-    denied = partition.get("DenyAccounts", "").split(",")
-    if accounts and accounts <= set(denied):
-        return f"DenyAccounts={partition['DenyAccounts']}"
+    denied = partition.get("DenyAccounts", "")
+    if denied and accounts and accounts <= set(denied.split(",")):
+        return f"DenyAccounts={denied}"
     return ""
 
 

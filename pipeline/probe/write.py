@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ from pipeline.probe.cards import card, smallest
 from pipeline.probe.facts import Cluster, Known, Node, QueueFacts
 from pipeline.probe.machine import Machine, share
 from pipeline.probe.pbs import mib
-from pipeline.yamlio import dump
+from pipeline.yamlio import dump, quoted
 
 WIDTH = 100  # columns
 LONGEST_DEFAULT_S = 48 * 3600  # a job that says nothing should not ask for a week
@@ -324,15 +323,15 @@ def _writable(name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if _PLAIN.fullmatch(name) else quoted(name)
 
 
 def _value(value: Any) -> str:
     """A value in YAML; text in quotes but for plain words, so that no loader takes it for more."""
     if isinstance(value, str):
         plain = re.fullmatch(r"[./A-Za-z][\w./\-]*|\d+[GM]iB", value, re.ASCII)
-        quoted = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
-        return value if plain and not quoted else json.dumps(value, ensure_ascii=False)
+        word = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
+        return value if plain and not word else quoted(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
     return dump(value).removesuffix("\n").removesuffix("\n...").strip()

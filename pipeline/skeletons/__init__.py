@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 from pipeline import plan, site, study, validate
 from pipeline.errors import ConfigError
 from pipeline.study import NAME
+from pipeline.yamlio import quoted
 
 STUDY = Path(__file__).parent / "study.yaml.j2"
 
@@ -75,5 +75,5 @@ def _filled(variables: dict[str, Any]) -> str:
         comment_start_string="{##",
         comment_end_string="##}",
     )
-    environment.filters["q"] = lambda text: json.dumps(text, ensure_ascii=False)
+    environment.filters["q"] = quoted
     return environment.from_string(STUDY.read_text("utf-8")).render(variables)

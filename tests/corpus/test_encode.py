@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from corpus import lines as lines_module
@@ -20,6 +20,7 @@ from corpus.errors import CorpusError
 from corpus.lines import Batch, Overlong, read_batches
 from corpus.tokenizers import Tokenizer
 from corpus.vocabulary import Vocabulary
+from tests.draws import draws
 
 EOD, SIZE = 1, 1024
 
@@ -104,7 +105,7 @@ def is_utf8(line: bytes) -> bool:
     return True
 
 
-@settings(max_examples=2000, deadline=None)
+@draws(2000)
 @given(line=st.sampled_from(WHOLE), changes=CHANGES)
 @example(line=b'{"text":"a","x":"y"}', changes=[(17, 1, b"\xff")])
 def test_the_fast_decoder_agrees_with_the_standard_library(
@@ -124,7 +125,7 @@ def test_the_fast_decoder_agrees_with_the_standard_library(
     assert fast == (by_standard_library(mild) or "")
 
 
-@settings(max_examples=300, deadline=None)
+@draws(300)
 @given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
        ascii=st.booleans())
 def test_any_text_comes_through(text: str, ascii: bool) -> None:

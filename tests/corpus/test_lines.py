@@ -8,11 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import lines as lines_module
 from corpus.lines import Batch, Overlong, read_batches
+from tests.draws import draws
 
 CONTENT = st.lists(st.sampled_from([b"\n", b"\n\n", b"a", b"bc", b"\r", b"\xff", b"{}", b"\0",
                                     b"x" * 9, b"y" * 30])).map(b"".join)
@@ -53,7 +54,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lines") / "chunk.jsonl"
 
 
-@settings(max_examples=400, deadline=None)
+@draws(400)
 @given(content=CONTENT, block=st.integers(1, 40), longest=st.sampled_from([1, 5, 9, 29, 30, 1000]))
 def test_any_content_and_any_blocks(path: Path, content: bytes, block: int, longest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

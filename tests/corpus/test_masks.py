@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import yaml
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from corpus import masks, sharded
@@ -38,6 +37,7 @@ from corpus.masks import (
     mask,
     settings_of,
 )
+from tests.draws import draws
 
 PLAN = Settings(examples=16, retries=16, seed=0, document=0.03, paragraph=0.03, sentence=0.03,
                 word=0.03, coin=0.5, longest=8)
@@ -66,7 +66,7 @@ def rows(directory: Path, split: str) -> list[list[list[tuple[int, int, int]]]]:
             for d in range(len(of) - 1)]
 
 
-@hypothesis_settings(max_examples=200)
+@draws(200)
 @given(TEXTS, st.integers(0, 10**6))
 def test_spans_are_disjoint_in_order_inside_the_text_and_whole(text: str, seed: int) -> None:
     tree = parse(text)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import CorpusError
 from corpus.partition import INDEX, assign, main, partition, quotas, text_digest
+from tests.draws import draws
 
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
@@ -56,7 +57,7 @@ def test_an_empty_part_is_refused() -> None:
         quotas(9, list(SHARES.values()))
 
 
-@settings(max_examples=150, deadline=None)
+@draws(150)
 @given(st.lists(st.integers(0, 40), min_size=10, max_size=120), st.integers(0, 2**32))
 def test_parts_are_a_partition_by_text(kinds: list[int], seed: int) -> None:
     texts = [f"text {kind}" for kind in kinds]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import CorpusError
@@ -73,7 +73,6 @@ LINES = st.lists(st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"\
 
 
 @given(st.data(), LINES, st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-@settings(deadline=None)
 def test_any_documents_come_back(
     data: st.DataObject, lines: list[bytes], ending: bytes, newline_last: bool
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import vocabulary as vocabulary_module
@@ -22,6 +22,7 @@ from corpus.merges import Merges, read_merges
 from corpus.text_encoder import TextEncoder
 from corpus.vocabulary import Vocabulary, load
 from tests.corpus.reference import Bpe, tokenizer_json
+from tests.draws import draws
 
 MERGES = ["a b", "ab a", "b a", "a a", "▁ a", "▁a b", "▁ ▁", "▁▁ ▁▁", "b ▁", "> ▁", ">▁ <", "a ▁",
           "< b", "<b >", "ab ab", "aa aa", "ba ba"]
@@ -265,14 +266,14 @@ TEXTS = st.lists(st.one_of(
 ), max_size=12).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@draws(150)
 @given(texts=st.lists(TEXTS, max_size=4))
 def test_any_text(vocabulary: Vocabulary, forked: Vocabulary, texts: list[str]) -> None:
     assert_same(vocabulary, texts)
     assert_same(forked, texts)
 
 
-@settings(max_examples=150, deadline=None)
+@draws(150)
 @given(text=TEXTS)
 def test_any_text_for_gemma(gemma_vocabulary: Vocabulary, text: str) -> None:
     assert_same(gemma_vocabulary, [text])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import CorpusError
@@ -26,6 +26,7 @@ from corpus.variants.patok import Patok, PatokParameters, affix_forms
 from corpus.vocabulary import Vocabulary, load
 from tests.corpus import reference
 from tests.corpus.reference import Bpe, split_duplication, tokenizer_json
+from tests.draws import draws
 
 HARD = ["", "a", " ", "ma", "<eos> 漢 mama", "😀" * 9, "nananana" * 9, "▁▁ma ▁", "漢漢漢漢",
         "ééééé", "ma" * 300, "\n\n\t ", "Nagkakatipon ang 漢字 magkakapatid. " * 20]
@@ -140,7 +141,7 @@ def test_names_of_atoms_are_not_spellings(
             assert atoms_of(found, done) == atoms_of(found, ids)
 
 
-@settings(max_examples=60, deadline=None)
+@draws(60)
 @given(texts=st.lists(TEXT, max_size=4), shares=st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 4))
 def test_patok_keeps_any_text(
     build: Build, vocabulary: Vocabulary, tokenizer: Tokenizer, texts: list[str],
@@ -322,7 +323,7 @@ def once(build: Build, plain_affixes: str) -> Once:
     return contract
 
 
-@settings(max_examples=300, deadline=None)
+@draws(300)
 @given(words=st.lists(st.integers(0, 10_000), min_size=1, max_size=8), seed=st.integers(0, 1 << 32))
 def test_joining_tokens_is_tokenising_anew(
     once: Once, vocabulary: Vocabulary, slow: Bpe, sample: list[str], words: list[int], seed: int,

@@ -6,10 +6,11 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.overlap import common_subsequence, corpus_bleu, mean_rouge_l, rouge_l
+from tests.draws import draws
 
 WORDS = ["why", "what", "do", "you", "think", "so", "?", "3.5", "1,000", "a-b", "9-", "It's", "(x)",
          "&quot;", '"quoted"', "evidence", "mean", "é", "...", "U.S.", "%", "~", "[Q]"]  # fmt: skip
@@ -29,7 +30,7 @@ def judge_bleu(told: list[str], references: list[str]) -> float:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-@settings(max_examples=60, deadline=None)
+@draws(60)
 def test_rouge_l_of_any_text(one: str, other: str) -> None:
     assert rouge_l(one, other) == pytest.approx(judge_rouge(one, other), abs=1e-12)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import checks, checks_file, claims, claims_file
 from ledger.checks import World
 from ledger.checks_file import SOURCES, TESTS
+from tests.draws import draws
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -34,7 +35,7 @@ CLAIM = mapping({"id": "a", "says": "b", "claimed": VALUES, "computed": VALUES},
 CLAIMS = st.one_of(CLAIM, mapping({}, claims_file.KEYS), mapping({"let": VALUES}, []))
 
 
-@settings(max_examples=150, deadline=None)
+@draws(150)
 @given(st.lists(CLAIMS, max_size=2) | VALUES)
 def test_claims(raw):
     found, problems = claims_file.read(raw)
@@ -51,7 +52,7 @@ def a_check(draw):
     return draw(mapping(must, may))
 
 
-@settings(max_examples=200, deadline=None)
+@draws(200)
 @given(a_check())
 def test_checks(tmp_path_factory, raw):
     found, problems = checks_file.read([raw], "gate")
@@ -73,7 +74,7 @@ TRIES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@draws(150)
 @given(LEFT, st.sampled_from(TRIES), st.sampled_from(["json", "jsonl", "yaml"]))
 def test_files(tmp_path_factory, left, check, suffix):
     path = tmp_path_factory.getbasetemp() / f"left.{suffix}"

@@ -6,7 +6,7 @@ import math
 import operator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.expressions import parse
@@ -14,6 +14,7 @@ from ledger.names import LedgerError
 from ledger.operations import MAX_BITS
 from ledger.syntax import MAX_DEPTH, MAX_LENGTH, ExpressionError
 from ledger.units import Quantity
+from tests.draws import draws
 
 NAMES = {
     "batch": {"global": 256, "micro": 2}, "model": {"seq_length": 2048, "base": "gpt2"},
@@ -195,7 +196,7 @@ def branches(below):
     )
 
 
-@settings(max_examples=400, deadline=None)
+@draws(400)
 @given(st.recursive(NUMBERS.map(str), branches, max_leaves=12))
 def test_arithmetic_is_python_s(text):
     try:
@@ -229,7 +230,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
+@draws(600)
 @given(st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=200))
 def test_no_text_makes_a_traceback(text):
     try:

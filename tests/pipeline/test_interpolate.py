@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.interpolate import Resolver
+from tests.draws import draws
 
 PARAMETERS = {
     "seed": 42,
@@ -121,7 +122,7 @@ def test_used_holds_the_sections_that_were_named():
     assert resolver.used == {"map", "seed"}  # map.deep.c leads to seed
 
 
-@settings(max_examples=200, deadline=None)
+@draws(200)
 @given(
     st.dictionaries(
         st.sampled_from("abcd"),

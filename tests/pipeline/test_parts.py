@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import StateError, Unreachable
@@ -30,7 +30,6 @@ def limited(world: World, most: int) -> World:
     return world
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(1, 500), min_size=1), st.integers(1, 60))
 def test_the_fewest_parts_of_one_size(tasks: set[int], most: int) -> None:
     wanted = sorted(tasks)

@@ -7,11 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pipeline import plan, site, study, yamlio
 from pipeline.errors import ConfigError
+from tests.draws import draws
 
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "studies/filipino-cpt.yaml"
@@ -452,9 +453,7 @@ def only_config_errors(path, raw, profiles, sets=()):
         assert made.jobs
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@draws(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(
@@ -478,7 +477,7 @@ def test_a_top_level_key_with_anything_under_it(tmp_path, odd):
         only_config_errors(tmp_path / "s.yaml", {**RAW, key: odd}, ["demo"])
 
 
-@settings(max_examples=50, deadline=None)
+@draws(50)
 @given(st.sampled_from(PLACES), st.sampled_from(ODD))
 def test_any_set_gives_a_plan_or_config_errors(place, odd):
     item = ".".join(map(str, place)) + "=" + yamlio.dump(odd).strip().removesuffix("\n...")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.shell_completion import ShellComplete
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import forecast, plan, probe, site, study, transport, yamlio
@@ -21,6 +21,7 @@ from pipeline.probe import cards, facts, machine, pbs, slurm, write
 from pipeline.schedulers.base import Completed
 from pipeline.view import site as site_view
 from tests.cluster.fixture import Slurm
+from tests.draws import draws
 from tests.pipeline.clusters import ROOT, Project, site_yaml
 from tests.pipeline.schedulers import recorded
 
@@ -633,10 +634,22 @@ def test_a_name_that_cannot_be_written_is_left_out_and_counted() -> None:
     assert "gpu" in load(text).queues
 
 
+def test_a_partition_that_denies_nobody_is_open_to_an_association_without_an_account() -> None:
+    """As sacctmgr prints an association whose account is gone: nothing before the bar."""
+    given = slurm_answers(assoc=ok("||normal||||\n"))
+    assert "main" in load(text_of(given)).queues
+
+
+def test_a_folder_s_name_that_yaml_cannot_hold_as_it_is_is_escaped() -> None:
+    odd = "/home/a\x7fna/pipeline"
+    text = text_of(slurm_answers(machine=ok(MACHINE.replace("/home/ana/pipeline", odd))))
+    assert load(text).project_dir == odd
+
+
 ANYTHING = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=200)
 
 
-@settings(max_examples=60, deadline=None)
+@draws(60)
 @given(data=st.data())
 def test_whatever_is_answered_there_is_a_file_that_loads_or_one_error(data: Any) -> None:
     """Answers cut anywhere, with other text put in."""
@@ -652,7 +665,7 @@ def test_whatever_is_answered_there_is_a_file_that_loads_or_one_error(data: Any)
     load(text)
 
 
-@settings(max_examples=100, deadline=None)
+@draws(100)
 @given(text=ANYTHING)
 def test_any_text_can_be_a_value_or_a_comment(text: str) -> None:
     shown = write._clean(text)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.job import Job, Resources, Runtime
 from pipeline.render import TEMPLATES, argv_lines, extension, render, script_digest
+from tests.draws import draws
 from tests.golden.cases import CASES, HERE, Case, array_job, make_job, train_job
 from tests.require import require
 
@@ -69,7 +70,7 @@ def test_hostile_values_pass_shellcheck(tmp_path: Path) -> None:
     shellcheck(file, exclude="SC2016,SC2089,SC2090")  # these doubt the values, not the script
 
 
-@settings(max_examples=30, deadline=None)
+@draws(30)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), min_size=1))
 def test_bash_reads_argv_back(argv: list[str]) -> None:
     argv = [word.replace("{task", "") for word in argv]

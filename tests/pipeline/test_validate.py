@@ -6,11 +6,12 @@ from typing import Literal
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import validate
 from pipeline.errors import ConfigError
+from tests.draws import draws
 
 
 class Inner(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@draws(200)
 @given(ANY)
 def test_build_never_raises(raw):
     problems_of(raw)

@@ -13,11 +13,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import yamlio
 from pipeline.errors import ConfigError, StateError
+from tests.draws import draws
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,7 +176,7 @@ def test_takes_a_fair_depth(depth):
     yamlio.parse("[" * depth + "]" * depth + " " * 20_000, "x")
 
 
-@settings(max_examples=300, deadline=None)
+@draws(300)
 @given(
     st.text(alphabet=st.sampled_from("ab:-?!&*[]{}'\"|>#%@, \n\t~<=0123456789.eE_x$"), max_size=60)
 )
@@ -186,7 +187,7 @@ def test_parse_raises_nothing_but_config_errors_on_yaml_like_text(text):
         assert str(error).startswith("x")
 
 
-@settings(max_examples=200, deadline=None)
+@draws(200)
 @given(st.text(max_size=80))
 def test_parse_raises_nothing_but_config_errors_on_any_text(text):
     with contextlib.suppress(ConfigError):
@@ -203,7 +204,7 @@ def test_parse_survives_any_tag_on_any_value(tag, value):
         yamlio.parse(f"a: !!{tag} {value}", "x")
 
 
-@settings(max_examples=60, deadline=None)
+@draws(60)
 @given(st.binary(max_size=60))
 def test_load_raises_nothing_but_config_errors_on_any_bytes(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
@@ -252,7 +253,7 @@ PLAIN = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@draws(200)
 @given(PLAIN)
 def test_what_is_dumped_reads_back(value):
     assert yamlio.parse(yamlio.dump(value), "x") == value

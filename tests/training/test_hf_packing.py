@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.draws import draws
 from training.config import load_settings, parse_arguments
 from training.hf.loss import IGNORE
 from training.hf.model import build_model
@@ -20,7 +21,7 @@ EOD = 1
 DATA = Data(Path("x"), None, (1.0, 0.0, 0.0))
 
 
-@settings(max_examples=30, deadline=None)
+@draws(30)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.data())
 def test_positions_count_from_each_document(lengths: list[int], data: st.DataObject) -> None:
     first = data.draw(st.integers(0, lengths[0] - 1))  # a sample begins inside a document

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,20 +15,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from pipeline import yamlio
+from tests.draws import draws
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 SITES = sorted((ROOT / "sites").glob("example-*.yaml"))
 
-# A few hundred examples, always the same ones. More, and others each time, for who asks for them:
-# PIPELINE_TEST_EXAMPLES=20000 pytest tests/pipeline/hostile
-_ASKED = os.environ.get("PIPELINE_TEST_EXAMPLES", "")
-
 
 def fuzz(examples: int = 200) -> settings:
-    """Settings of a fuzz test: `examples` of them unless the environment asks for more."""
-    return settings(
-        max_examples=int(_ASKED or examples), derandomize=not _ASKED, deadline=None, database=None,
+    """Settings of a fuzz test: slow and large draws are its trade."""
+    return draws(
+        examples,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
                                HealthCheck.data_too_large, HealthCheck.large_base_example],
     )  # fmt: skip

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.attempts import new_token
@@ -60,7 +60,6 @@ def test_the_recordings_of_j_are_there() -> None:
     assert len(SUBMITTED) >= 14
 
 
-@settings(deadline=None)
 @given(
     st.sets(st.integers(1, 40), min_size=1, max_size=40),
     st.sampled_from([0, 1, 4]),
