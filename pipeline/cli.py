@@ -464,6 +464,8 @@ def cancel(context: Context, jobs: tuple[str, ...], everything: bool, dry_run: b
 
     if bool(jobs) == everything:
         raise click.UsageError("Name the jobs to cancel, or give --all.")
+    if "all" in jobs:
+        raise click.UsageError("Every job of the study: pipeline cancel --all")
     engine = context.engine()
     chosen = [engine.plan.job(name) for name in jobs] or list(engine.plan.jobs)
     done = engine.cancel(chosen, dry_run, removed=everything)

@@ -309,6 +309,12 @@ def test_logs_follow_a_running_task(tmp_path: Path) -> None:
     project.wait(lambda s: s["make"] == {"cancelled": "1"})
 
 
+@pytest.mark.parametrize("words", [(), ("all",), ("--all", "make")])
+def test_cancel_wants_jobs_or_its_flag(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, ["cancel", *words])
+    assert result.exit_code == 2 and "--all" in result.output
+
+
 @pytest.mark.parametrize("words", [["run"], ["status", "--watch"], ["logs", "make", "-f"]])
 def test_ctrl_c_ends_it_quietly(tmp_path: Path, words: list[str]) -> None:
     folder = tmp_path / "p"

@@ -262,6 +262,23 @@ def test_init_from_refuses_what_is_no_infilling_model(root: Path) -> None:
         train(root, model={"init_from": str(root / "base")})
 
 
+def test_init_from_refuses_a_model_of_another_tokenizer(root: Path) -> None:
+    """As many tokens and the same special ones, but a pair of them exchanged."""
+    assert train(root) == 0
+    first, apart = root / "run" / "best", {"checkpoint_dir": str(root / "second")}
+    own = first / "tokenizer.json"
+    table = json.loads(own.read_text())
+    pieces = list(table["model"]["vocab"])[-2:]
+    one, other = (table["model"]["vocab"][piece] for piece in pieces)
+    table["model"]["vocab"].update({pieces[0]: other, pieces[1]: one})
+    own.write_text(json.dumps(table))
+    with pytest.raises(BadInput, match="another tokenizer than the examples"):
+        train(root, model={"init_from": str(first)}, train=apart)
+    own.unlink()
+    with pytest.raises(BadInput, match="tokenizer.json is no tokenizer: FileNotFoundError"):
+        train(root, model={"init_from": str(first)}, train=apart)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"train": {"terms": ["all"]}}, "train.terms is"),
     ({"validate": {"target": "infil"}}, "validate.target is 'infil', not one of infill"),

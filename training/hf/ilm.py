@@ -180,7 +180,7 @@ class Infilling:
             weights_of(own.init_from)
             source = replace(own.model, base=str(own.init_from), vocab_size=self.vocab_size)
             self.model = pretrained(source)
-            refuse_other_tokens(own.init_from, self.index["special"])
+            refuse_other_tokens(own.init_from, own.directory, self.index["special"])
         elif own.model.init == "random":
             self.model = fresh(replace(own.model, vocab_size=self.vocab_size), None, own.seed)
         else:
@@ -361,20 +361,38 @@ def weights_of(directory: Path) -> Path:
     return path
 
 
-def refuse_other_tokens(directory: Path, special: dict[str, int]) -> None:
-    """BadInput unless a model was trained for infilling with these special tokens."""
+def refuse_other_tokens(model: Path, examples: Path, special: dict[str, int]) -> None:
+    """BadInput unless a model was trained for infilling with the tokens of these examples."""
     try:
-        known = json.loads((directory / SPECIAL).read_text(encoding="utf-8"))
+        known = json.loads((model / SPECIAL).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"{directory} has no {SPECIAL}, so it is no infilling model",
+            f"{model} has no {SPECIAL}, so it is no infilling model",
             "Name a model of this trainer in model.init_from",
         ) from error
     if known != special:
         raise BadInput(
-            f"{directory} has other special tokens than the examples",
+            f"{model} has other special tokens than the examples",
             "Prepare the examples with that model's tokenizer",
         )
+    if _tables(model) != _tables(examples):
+        raise BadInput(
+            f"{model} was trained with another tokenizer than the examples in {examples}",
+            "Name that model's own in tokenizer.source, and prepare the examples again",
+        )
+
+
+def _tables(directory: Path) -> dict[str, Any]:
+    """What decides how a tokenizer cuts text; a decoder, say, may differ."""
+    path = directory / "tokenizer.json"
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return {key: table[key] for key in ("model", "normalizer", "pre_tokenizer")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{path} is no tokenizer: {type(error).__name__}",
+            "Each model and each folder of examples has the tokenizer that it was made with",
+        ) from error
 
 
 if __name__ == "__main__":
