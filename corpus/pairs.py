@@ -12,7 +12,6 @@ with counts and digests is written last.
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,8 @@ from typing import Any
 
 from corpus.config import Config
 from corpus.errors import CorpusError, Parser, run
-from corpus.files import atomic, read_json, sha256_file, write_json
+from corpus.files import read_json, sha256_file, write_json
+from corpus.rows import placed_rows, write_rows
 
 INDEX = "pairs.json"
 Pair = tuple[str, str]
@@ -29,22 +29,21 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 
 def read_table(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each row of a CSV, TSV or JSONL file with the place that an error can name."""
+    delimiter = _TABLES.get(path.suffix)
+    if not delimiter:
+        yield from placed_rows(path)
+        return
     csv.field_size_limit(1 << 24)
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        if delimiter := _TABLES.get(path.suffix):
-            for row in (reader := csv.DictReader(stream, delimiter=delimiter)):
-                yield f"{path} line {reader.line_num}", row
-            return
-        for number, line in enumerate(stream, 1):
-            where = f"{path} line {number}"
-            try:
-                found = json.loads(line)
-            except ValueError:
-                found = None
-            if not isinstance(found, dict):
-                raise CorpusError(f"{where} is no JSON object. Correct it, or name a CSV file as "
-                                  ".csv.")
-            yield where, found
+        reader = csv.DictReader(stream, delimiter=delimiter)
+        try:
+            for row in reader:
+                yield f"{path}:{reader.line_num}", row
+        except UnicodeDecodeError as fault:
+            raise CorpusError(f"{path} is not UTF-8 ({fault.reason}). Convert it.") from fault
+        except csv.Error as fault:
+            raise CorpusError(f"{path}:{reader.line_num} is no row of a table ({fault}). Repair "
+                              "it.") from fault
 
 
 def single_spaced(value: Any) -> str:
@@ -90,10 +89,8 @@ def prepare(sources: Mapping[str, Sequence[Path]], columns: Pair, target: Path) 
         kept = [pair for pair in pairs if part != first or pair not in elsewhere]
         if not kept:
             raise CorpusError(f"the part {part} has no pair left. Look at its files.")
-        with atomic(target / f"{part}.jsonl") as stream:
-            for prompt, response in kept:
-                row = {"prompt": prompt, "response": response}
-                stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        write_rows(target / f"{part}.jsonl",
+                   ({"prompt": prompt, "response": response} for prompt, response in kept))
         counts[part] = {"pairs": len(kept), "dropped": dropped, "elsewhere": len(pairs) - len(kept)}
     facts = {**made_of, "parts": counts}
     write_json(target / INDEX, facts)

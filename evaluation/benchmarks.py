@@ -19,6 +19,7 @@ from evaluation.files import write_jsonl
 from evaluation.generation import MOST_SHOTS, Asked, Item, Settings, ask_all, item
 from evaluation.groups import GROUPS, SIZES
 from evaluation.makers.question import LANGUAGES
+from evaluation.rows import read_rows
 
 MODES = ("mcq", "gen")
 OUTPUT = Path("data/benchmarks")
@@ -74,21 +75,13 @@ def check(
 
 def read_items(path: Path) -> list[Item]:
     """The items of a benchmark file; raises InputError for a missing or malformed one."""
-    try:
-        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise InputError(
-            f"the benchmark {path} cannot be read ({error.strerror})",
-            "Run the benchmarks stage, or scripts/generate_benchmarks.py",
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON Lines ({error})", "Generate it again") from error
+    items = read_rows(path, remedy="Run the benchmarks stage, or scripts/generate_benchmarks.py")
     if not items:
         raise InputError(f"{path} is empty", "Generate it again")
     needed = {"id", "task", "group", "language", "prompt", "answer"}
     needed |= {"options"} if path.stem.endswith("_mcq") else set()
     for entry in items:
-        if not isinstance(entry, dict) or not needed <= entry.keys():
+        if not needed <= entry.keys():
             raise InputError(
                 f"{path} has an item without {', '.join(sorted(needed))}", "Generate it again"
             )

@@ -29,8 +29,8 @@ import datasets
 
 def load(file: str, **_: object) -> dict[str, datasets.Dataset]:
     """The items of `file`, which lies in the folder above, as the split `test`."""
-    lines = (Path(__file__).parent.parent / file).read_text(encoding="utf-8").splitlines()
-    return {"test": datasets.Dataset.from_list([json.loads(line) for line in lines])}
+    with (Path(__file__).parent.parent / file).open("rb") as lines:
+        return {"test": datasets.Dataset.from_list([json.loads(line) for line in lines])}
 '''
 
 

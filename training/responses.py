@@ -17,14 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ledger.rows import Row as Row
 from training.contract import BadInput, Section, sync_directory, write_atomic
 from training.metrics import warn
+from training.rows import placed_rows
 
 CEFR = ("A1", "A2", "B1", "B2", "C1", "C2")
 PROMPTS = ("auto", "chat", "plain")
+_QUESTION = ("id", "level", "source", "question")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,21 +123,10 @@ def _check_slots(config: Section, key: str, text: str, name: str) -> None:
 
 def read_questions(path: Path) -> list[Row]:
     """Rows with text under id, level, source and question, each with its `number`, from 0."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines knows ends JSON does not
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}", "Run the stage that writes it") from error
     rows: list[Row] = []
-    for at, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            wrong = [k for k in ("id", "level", "source", "question") if type(row[k]) is not str]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}:{at} is no question: {error!r}", "Repair the line") from error
-        if wrong or row["level"] not in CEFR:
-            raise BadInput(f"{path}:{at} has no good {(wrong or ['level'])[0]}", "Repair the line")
+    for where, row in placed_rows(path, "Run the stage that writes it", _QUESTION):
+        if row["level"] not in CEFR:
+            raise BadInput(f"{where} has no good level", "Repair the line")
         rows.append({**row, "number": len(rows)})
     if not rows:
         raise BadInput(f"{path} holds no questions", "Run the stage that writes it")

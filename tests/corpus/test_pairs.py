@@ -56,18 +56,21 @@ def test_tables_with_tabs_and_marks(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("\ufeffinput\ttarget\na, b\tc\n", encoding="utf-8")
     ((where, row),) = read_table(path)
-    assert row == {"input": "a, b", "target": "c"} and where.endswith("line 2")
+    assert row == {"input": "a, b", "target": "c"} and where.endswith(":2")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("a.csv", "input,answer\n1,2\n", "line 2 has no column target, only input, answer"),
-        ("a.jsonl", '{"input": "a", "target": "b"}\nnothing\n', "line 2 is no JSON object"),
+        ("a.csv", "input,answer\n1,2\n", "a.csv:2 has no column target, only input, answer"),
+        ("a.jsonl", '{"input": "a", "target": "b"}\nnothing\n', "a.jsonl:2 is not JSON"),
+        ("a.jsonl", '{"input": "\\ud83d", "target": "b"}\n', "a.jsonl:1 holds half a surrogate"),
+        ("a.csv", b"input,target\ncaf\xe9,b\n", "a.csv is not UTF-8"),
+        ("a.csv", b"input,target\n" + b"x" * (1 << 24) + b"y,b\n", "a.csv:1 is no row of a table"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, name: str, text: str, told: str) -> None:
-    (tmp_path / name).write_text(text)
+def test_what_is_refused(tmp_path: Path, name: str, text: str | bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(CorpusError, match=told):
         read_pairs([tmp_path / name], *COLUMNS)
 

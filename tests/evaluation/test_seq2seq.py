@@ -67,7 +67,7 @@ def test_a_bertscore_that_cannot_be_had_is_said_to_be_absent(
     ("rows", "values", "told"),
     [
         ([], {}, "holds no answer"),
-        ([{"prompt": "p", "response": "r"}], {}, "line 1 lacks prompt, response or told"),
+        ([{"prompt": "p", "response": "r"}], {}, "predictions.jsonl:1 has no text under 'told'"),
         (ROWS, {"metrics": ["meteor"]}, "metric 'meteor' is not known"),
     ],
 )

@@ -253,8 +253,8 @@ def test_the_configurations_of_the_arms_differ_in_the_variant_only(made, stage, 
 
 def test_a_gate_looks_as_long_as_a_file_system_may_lag():
     loaded = study.load(MAIN, ["demo"])
-    waits = [plan.make(loaded, where).jobs[-1].gate_wait for where in (PBS, site.load(ROOT, "local"))]
-    assert waits == [60, 1]  # one machine sees its own files at once
+    sites = PBS, site.load(ROOT, "local")  # one machine sees its own files at once
+    assert [plan.make(loaded, where).jobs[-1].gate_wait for where in sites] == [60, 1]
 
 
 def test_the_two_schedulers_differ_in_the_scheduler_only():

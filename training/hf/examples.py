@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from training.contract import BadInput, Section, file_digest
 from training.hf.adapters import CAUSAL
 from training.hf.task import IGNORED
+from training.rows import placed_rows
 
 FIELD = re.compile(r"\{(\w+)\}")
 
@@ -67,28 +68,6 @@ def read_examples(config: Section, task: str) -> Examples:
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; BadInput naming the line that is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines knows ends JSON does not
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{path} cannot be read", "Prepare the data first, or correct data.train"
-        ) from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise BadInput(f"{path} line {number} is no JSON object", "Prepare the data again")
-        rows.append(row)
-    return rows
-
-
 def fill(template: str, row: Mapping[str, Any], where: str) -> str:
     """The template with the row's fields in place of their names in braces."""
 
@@ -120,10 +99,9 @@ def encode(
     path: Path, examples: Examples, tokenizer: Any, task: str, most: int = 0
 ) -> list[Encoded]:
     """All examples of a file, or the first `most`."""
-    rows = read_rows(path)
+    rows = placed_rows(path, "Prepare the data first, or correct data.train")
     made = []
-    for number, row in enumerate(rows[:most] if most else rows, 1):
-        where = f"{path} line {number}"
+    for where, row in islice(rows, most or None):
         prompt, response = (fill(t, row, where) for t in (examples.prompt, examples.response))
         if task == CAUSAL:
             ended = row.get("finished") is not False

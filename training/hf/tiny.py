@@ -6,7 +6,6 @@ it is a folder in Hugging Face format like that of any model; it knows hardly mo
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +16,10 @@ import torch
 
 from training.artifacts import read_manifest, write_manifest
 from training.contract import BadInput, Section, file_digest, publish_directory
+from training.rows import placed_rows
 
 END, PAD = "<|end|>", "<|pad|>"
+BRING = "Look at what the study names under text"
 ARCHITECTURES = ("gpt2", "llama", "mistral", "qwen2")
 # Made of turns; a model that knows it has a chat template.
 CHAT = (
@@ -97,31 +98,17 @@ def make(tiny: Tiny) -> Path:
     return target
 
 
-def rows_of(source: Path, *keys: str) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; BadInput where one lacks a key."""
-    rows = []
-    for number, line in enumerate(source.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            rows.append({key: str(row[key]) for key in keys} | {"role": row.get("role", "")})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{source}:{number} has no {', '.join(keys)}", "Repair it") from error
-    return rows
-
-
 def plain(source: Path) -> list[str]:
     """The texts of a corpus, each ended."""
-    return [row["text"] + END for row in rows_of(source, "text")]
+    return [row["text"] + END for _, row in placed_rows(source, BRING, ("text",))]
 
 
 def conversations(tiny: Tiny, source: Path) -> list[str]:
     """System, question and response as CHAT writes them."""
     return [
-        f"<|system|>{tiny.system.format(role=row['role'])}{END}<|user|>{row['question']}{END}"
-        f"<|assistant|>{row['response']}{END}"
-        for row in rows_of(source, "question", "response")
+        f"<|system|>{tiny.system.format(role=row.get('role', ''))}{END}"
+        f"<|user|>{row['question']}{END}<|assistant|>{row['response']}{END}"
+        for _, row in placed_rows(source, BRING, ("question", "response"))
     ]
 
 
