@@ -149,7 +149,7 @@ def test_gradient_checkpointing_is_switched_on_in_one_place() -> None:
     [
         ({"lora": {"target_modules": ["q", "wi"]}}, "lora.target_modules wi (nearest: wi_"),
         ({"lora": {"max_trainable_share": 0.01}}, "would be trained, more than 1 %"),
-        ({"data": {"prompt": "{question}"}}, "jsonl:1 has no field question, only prompt, response"),
+        ({"data": {"prompt": "{question}"}}, ":1 has no field question, only prompt, response"),
         ({"model": {"base": "/nowhere"}}, "cannot be loaded"),
         ({"data": {"train": "/nowhere.jsonl"}}, "/nowhere.jsonl cannot be read"),
         ({"lora": {"r": 0, "target_modules": "q"}, "data": {"max_input_length": 0}}, "lora.r is 0"),

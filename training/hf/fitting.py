@@ -23,11 +23,11 @@ from training.hf import fit_files
 from training.hf.advice import advice, use_of
 from training.hf.batches import Wanted
 from training.hf.checkpoint import list_checkpoints, prune_checkpoints
+from training.hf.descent import descend
 from training.hf.device import memory_bytes
 from training.hf.fit_run import Fit, open_sinks, setup
 from training.hf.guards import catch_signals, is_out_of_memory
 from training.hf.model import set_stage
-from training.hf.parallel import clip_gradients
 from training.hf.task import Interrupted, Task, refuse_unknown_metric
 from training.metrics import warn
 from training.stopping import WATCH_ONLY
@@ -136,31 +136,14 @@ def learn(run: Fit) -> tuple[float, float, dict[str, float]]:
 
 
 def update(run: Fit, loss: float) -> float:
-    """Clip, refuse what has diverged, step. Returns the gradient norm before clipping."""
-    clip, options = run.settings.stage(run.step).clip, run.settings.train
-    if run.step == 1:
+    """Update run.step; where it is refused, the run stands at the one before. The gradient norm."""
+    clip, model = run.settings.stage(run.step).clip, run.task.model
+    most = run.settings.train.max_loss or 3 * math.log(run.task.vocab_size)
+    run.step -= 1
+    if run.step == 0:
         refuse_first_loss(run, loss)
-    parameters = [p for p in run.task.model.parameters() if p.grad is not None]
-    if run.scale.factor != 1:
-        for parameter in parameters:
-            assert parameter.grad is not None
-            parameter.grad /= run.scale.factor
-    norm = clip_gradients(parameters, clip if clip > 0 else math.inf)
-    most = options.max_loss or 3 * math.log(run.task.vocab_size)
-    accepted = run.scale.accept(math.isfinite(norm))
-    numbers = math.isfinite(loss) and (math.isfinite(norm) or run.scale.active)
-    if not numbers or loss > most or run.scale.factor < 1:
-        run.step -= 1
-        lower = " or train.precision fp32 or bf16-mixed" if run.scale.active else ""
-        raise ProgramError(
-            Exit.DIVERGED,
-            f"step {run.step + 1}: loss is {loss:.4g}, gradient norm {norm:.4g}"
-            + (f", and the loss is bounded by {most:.4g}" if numbers else ""),
-            f"Lower optimizer.lr, lengthen the warm-up{lower}; the last checkpoint is from before",
-        )
-    if accepted:
-        run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
+    norm = descend(run.optimizer, model.parameters(), run.scale, run.step + 1, loss, clip, most)
+    run.step += 1
     return norm
 
 
@@ -169,7 +152,6 @@ def refuse_first_loss(run: Fit, loss: float) -> None:
     guess = math.log(run.task.vocab_size)
     most = run.settings.train.max_first_loss or 1.5 * guess
     if math.isfinite(loss) and loss > most:
-        run.step = 0
         raise BadInput(
             f"the loss before the first update is {loss:.4g}, above {most:.4g} (guessing among "
             f"{run.task.vocab_size} ids costs {guess:.4g})",

@@ -23,11 +23,12 @@ import torch
 from training.config import load_settings, parse_arguments
 from training.contract import Exit, ProgramError, mark_checkpoint, run_program
 from training.hf import checkpoint, record
+from training.hf.descent import descend
 from training.hf.device import autocast
 from training.hf.guards import Stop, catch_signals, refuse_unfit, tell_out_of_memory
 from training.hf.heldout import measure
 from training.hf.packing import count_targets
-from training.hf.parallel import World, adding_up, clip_gradients, join
+from training.hf.parallel import World, adding_up, join
 from training.hf.run import Run, enter, setup
 from training.metrics import JsonlSink, Sink, open_tensorboard, open_wandb
 from training.settings import Settings
@@ -139,27 +140,13 @@ def learn(run: Run) -> tuple[float, float]:
 
 
 def update(run: Run, loss: float, clip: float) -> float:
-    """Clip, refuse what has diverged, step. Returns the gradient norm before clipping."""
-    optimizer, scale = run.optimizer, run.scale.factor
-    parameters = [p for p in run.model.parameters() if p.grad is not None]
-    if scale != 1:
-        for parameter in parameters:
-            parameter.grad /= scale
-    norm = clip_gradients(parameters, clip if clip > 0 else math.inf)
+    """Update run.step; where it is refused, the run stands at the one before. The gradient norm."""
     most = run.settings.train.max_loss or 3 * math.log(run.settings.model.vocab_size)
-    accepted = run.scale.accept(math.isfinite(norm))
-    numbers = math.isfinite(loss) and (math.isfinite(norm) or run.scale.active)
-    if not numbers or loss > most or run.scale.factor < 1:
-        run.step -= 1
-        raise ProgramError(
-            Exit.DIVERGED,
-            f"step {run.step + 1}: loss is {loss:.4g}, gradient norm {norm:.4g}"
-            + (f", and the loss is bounded by {most:.4g}" if numbers else ""),
-            "Lower optimizer.lr or lengthen the warm-up; the last checkpoint is from before",
-        )
-    if accepted:
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    run.step -= 1
+    norm = descend(
+        run.optimizer, run.model.parameters(), run.scale, run.step + 1, loss, clip, most
+    )
+    run.step += 1
     return norm
 
 
