@@ -112,8 +112,9 @@ def _claimed(raw: Any, path: str, problems: list[str]) -> Claimed | None:
         return None
     try:
         if isinstance(raw, Sequence) and not isinstance(raw, str):
-            if not raw:
-                raise LedgerError("an empty list. Give [low, high], or one figure after the other")
+            if len(raw) < 2:
+                raise LedgerError(f"a list of {len(raw)} figures. Give [low, high], several, one "
+                                  "after the other, or one without a list")
             return tuple(_figure(one) for one in raw)
         return _figure(raw)
     except LedgerError as error:

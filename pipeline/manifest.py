@@ -223,11 +223,16 @@ class Store:
 HEADER = "# Written by pipeline; `pipeline status` reads it, `pipeline repair` rebuilds it.\n"
 
 
+_REQUIRED = {field.name for field in msgspec.structs.fields(Attempt) if field.required}
+
+
 def _encode(manifest: Manifest) -> dict[str, Any]:
     """Plain values, without what is empty: most attempts have no note and nothing gone."""
     raw: dict[str, Any] = msgspec.to_builtins(manifest)
     for entry in raw["jobs"].values():
-        entry["attempts"] = [{k: v for k, v in a.items() if v} for a in entry["attempts"]]
+        entry["attempts"] = [
+            {k: v for k, v in a.items() if v or k in _REQUIRED} for a in entry["attempts"]
+        ]
     version, jobs = raw.pop("version"), raw.pop("jobs")
     top = {key: value for key, value in raw.items() if value or key != "revision"}
     return {"version": version, **top, "jobs": jobs}

@@ -56,6 +56,9 @@ class Charge(msgspec.Struct, frozen=True):
         return self.node_hour * nodes + self.gpu_hour * gpus + self.core_hour * cores
 
 
+_QUEUE_COUNTS = ("max_nodes", "min_nodes", "max_gpus", "min_gpus", "max_cpus", "max_queued")
+
+
 class Queue(msgspec.Struct, frozen=True):
     """A queue's limits; what is not given is not checked. GPUs, cores and memory are per node."""
 
@@ -71,6 +74,8 @@ class Queue(msgspec.Struct, frozen=True):
     charge: Charge | None = None  # where it differs from the site's
 
     def __post_init__(self) -> None:
+        validate.at_least(self, 0, *_QUEUE_COUNTS)
+        validate.at_least(self, 1, "max_array")
         if self.max_walltime is not None:
             validate.parse_walltime(self.max_walltime)
         if self.max_mem is not None:
@@ -129,8 +134,12 @@ class Site(msgspec.Struct, frozen=True):
     history: bool = True  # whether the scheduler tells how ended jobs ended
     name_length: int = 230  # characters of a job's name; longer ones are cut
     max_cpus: int = 0  # `local`: what the machine has; requests beyond it are refused
-    max_gpus: int = -1
+    max_gpus: int = -1  # all that the machine has
     max_mem: int = 0
+
+    def __post_init__(self) -> None:
+        validate.at_least(self, 0, "throttle", "slots", "receipt_grace", "max_cpus", "max_mem")
+        validate.at_least(self, 1, "max_array", "max_jobs", "name_length")
 
 
 def names(root: Path) -> list[str]:
@@ -148,7 +157,7 @@ def load(root: Path, name: str) -> Site:
     """A site by name, or by the path of its file. Raises ConfigError with every problem."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else root / "sites" / f"{name}.yaml"
     if not path.exists() and name == "local":
-        return _complete(local(), root)
+        return _complete(local(), name, root)
     if not path.exists():
         known = names(root)
         raise ConfigError([f"{path}: there is no such site; {yamlio.nearest(name, known)}"])
@@ -180,17 +189,17 @@ def read(raw: dict[str, Any], where: str, root: Path) -> Site:
     validate.finish([p.removeprefix("$.").removeprefix("$: ") for p in problems], where)
     if site is None:
         raise AssertionError("validate.finish raises when there are problems")
-    return _complete(msgspec.structs.replace(site, **found), root)
+    return _complete(msgspec.structs.replace(site, **found), where, root)
 
 
-def _complete(site: Site, root: Path) -> Site:
+def _complete(site: Site, where: str, root: Path) -> Site:
     changes: dict[str, object] = {}
     if not site.project_dir:
         changes["project_dir"] = str(root)
     if site.scheduler == "local" and site.host:
         lacking = [key for key in ("max_cpus", "max_mem") if not getattr(site, key)]
         validate.finish(
-            [f"{key}: missing. {site.host} is not asked; give it" for key in lacking], site.site
+            [f"{key}: missing. {site.host} is not asked; give it" for key in lacking], where
         )
         changes["max_gpus"] = max(0, site.max_gpus)
     elif site.scheduler == "local":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def corpus_bytes(job: Job, root: Path) -> int | None:
     """The size of a job's corpus as far as it can be seen from here."""
     for path in corpora(job):
         place = seen(job, root, path)
-        if place.is_file():
+        if os.path.isfile(place):  # Path.is_file raises where a name is too long for one
             return place.stat().st_size
     return None
 

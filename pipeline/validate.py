@@ -95,6 +95,14 @@ def finish(problems: list[str], where: str) -> None:
         raise ConfigError([f"{where}: {problem[:MAX_LENGTH]}" for problem in found])
 
 
+def at_least(values: Any, least: int, *keys: str) -> None:
+    """Raises ValueError where one of these fields is given and smaller."""
+    for key in keys:
+        value = getattr(values, key)
+        if value is not None and value < least:
+            raise ValueError(f"{key} is {value}. It must be {least} or more")
+
+
 def parse_size(text: str | int) -> int:
     """Bytes: `480GB` is 480e9, `480GiB` is 480 x 2**30. Raises ValueError."""
     match = _SIZE.fullmatch(str(text).strip())

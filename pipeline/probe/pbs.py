@@ -26,6 +26,7 @@ from pipeline.probe.facts import (
     shapes,
 )
 from pipeline.schedulers.words import seconds
+from pipeline.yamlio import MAX_INT
 
 QUESTIONS: dict[str, list[str]] = {
     "server": ["qstat", "-B", "-f"],
@@ -301,4 +302,5 @@ def _count(text: str) -> int:
 
 def mib(size: int) -> str:
     """A size as a site file shows it, rounded down: `64GiB`, `1000MiB`."""
+    size = min(size, MAX_INT)
     return f"{size // GIB}GiB" if size % GIB == 0 and size else f"{max(size, MIB) // MIB}MiB"

@@ -12,7 +12,7 @@ from pipeline.probe.cards import card, smallest
 from pipeline.probe.facts import Cluster, Known, Node, QueueFacts
 from pipeline.probe.machine import Machine, share
 from pipeline.probe.pbs import mib
-from pipeline.yamlio import dump, quoted
+from pipeline.yamlio import MAX_INT, dump, quoted
 
 WIDTH = 100  # columns
 LONGEST_DEFAULT_S = 48 * 3600  # a job that says nothing should not ask for a week
@@ -332,6 +332,8 @@ def _value(value: Any) -> str:
         plain = re.fullmatch(r"[./A-Za-z][\w./\-]*|\d+[GM]iB", value, re.ASCII)
         word = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n")
         return value if plain and not word else quoted(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(min(value, MAX_INT))  # beyond it no file is read, and nothing is a limit
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
     return dump(value).removesuffix("\n").removesuffix("\n...").strip()

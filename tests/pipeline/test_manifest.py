@@ -34,6 +34,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert "completed: 1-2" in text and "token: t0000001" in text
 
 
+def test_what_every_attempt_has_is_written_even_if_empty(tmp_path: Path) -> None:
+    store, written = Store(tmp_path), small()
+    written.jobs["cut_a"].attempts[0].digest = ""
+    with store.locked():
+        store.write(written)
+    assert store.read() == written
+
+
 def test_writing_without_the_lock_is_a_bug(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         Store(tmp_path).write(small())

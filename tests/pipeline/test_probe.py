@@ -646,6 +646,12 @@ def test_a_folder_s_name_that_yaml_cannot_hold_as_it_is_is_escaped() -> None:
     assert load(text).project_dir == odd
 
 
+def test_numbers_that_no_file_can_hold_are_no_limits() -> None:
+    text = text_of(slurm_answers(nodes=ok(f"{2**63}|{2**60}|gpu:a100:8|n1|main\n")))
+    main = load(text).queues["main"]
+    assert (main.max_cpus, main.limit("max_mem")) == (2**63 - 1, 2**63 - 2**20)
+
+
 ANYTHING = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=200)
 
 

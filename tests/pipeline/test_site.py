@@ -95,6 +95,10 @@ WRONG = [
     ("gpu-key", {"gpu": {"name": "a", "memory": 1, "count": 8}}, "gpu.count: unknown key"),
     ("directives", {"directives": "-l x"}, "directives: expected `array`"),
     ("throttle", {"throttle": "many"}, "throttle: expected `int`"),
+    ("negative", {"receipt_grace": -1}, "receipt_grace is -1. It must be 0 or more"),
+    ("no-array", {"max_array": 0}, "max_array is 0. It must be 1 or more"),
+    ("queue-array", {"queues": {"q": {"max_array": -2}}}, "queues.q: max_array is -2. It must be"),
+    ("queue-count", {"queues": {"q": {"max_nodes": -1}}}, "queues.q: max_nodes is -1. It must be"),
 ]
 
 
@@ -252,7 +256,7 @@ def test_a_resource_that_nobody_gives_is_named(tmp_path, key):
 
 
 def test_a_host_without_a_scheduler_is_not_taken_for_this_machine(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="max_mem: missing. box is not asked"):
+    with pytest.raises(ConfigError, match="sites/mine.yaml: max_mem: missing. box is not asked"):
         load(tmp_path, {"scheduler": "local", "host": "box", "max_cpus": 4})
     keys = {"scheduler": "local", "host": "box", "max_cpus": 4, "max_mem": 8 * 10**9}
     found = load(tmp_path, {**keys, "environments": {"light": {"python": "py"}}})

@@ -3,6 +3,7 @@ what is read is whole, empty, or refused by the file's name."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -91,7 +92,9 @@ def odd(content: dict[str, Any]) -> st.SearchStrategy[bytes]:
 def test_any_bytes_as_any_of_the_files(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "f.yaml"
     path.write_bytes(data)
-    for load in (yamlio.load, study.load, lambda p: site.load(tmp_path, str(p))):
+    with contextlib.suppress(ConfigError):  # `?` is a mapping
+        yamlio.load(path)
+    for load in (study.load, lambda p: site.load(tmp_path, str(p))):
         with pytest.raises(ConfigError, match="f.yaml"):
             load(path)
     (tmp_path / "causes.yaml").write_bytes(data)
