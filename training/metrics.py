@@ -186,3 +186,7 @@ class Status:
         self.facts |= values
         row = {"state": state, **self.facts, "time": time.time()}
         write_atomic(self.path, json.dumps(row, indent=1) + "\n", sync)
+
+    def done(self) -> bool:
+        """Whether the file says so already."""
+        return self.path.exists() and '"done"' in self.path.read_text()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from training.artifacts import read_manifest
 from training.contract import BadInput
 from training.metrics import warn
+from training.settings import EarlyStopping
+from training.stopping import WATCH_ONLY, Best
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,27 @@ def refuse_other_run(position: Position, identity: dict[str, Any], max_steps: in
             f"max_steps grew from {position.max_steps} to {max_steps}: the learning rate of the "
             f"steps to come follows the longer schedule"
         )
+
+
+def finished(
+    final: Path, identity: dict[str, Any], max_steps: int, rule: EarlyStopping | None
+) -> Position | None:
+    """Where the run ended whose last model is whole and all that this one asks for; None to train.
+
+    Raises BadInput where the model is another run's.
+    """
+    if not final.is_dir():
+        return None
+    try:
+        manifest = read_manifest(final)
+    except ValueError as error:
+        warn(f"{error}, so it is written again")
+        return None
+    del manifest["files"]
+    at = Position(**manifest)
+    refuse_other_run(at, identity, max_steps)
+    best = Best(rule or WATCH_ONLY, at.best, at.best_step, at.bad, at.scope)
+    if at.step < max_steps and not best.exhausted:
+        return None
+    print(f"{final} is complete at step {at.step}; nothing to do")
+    return at

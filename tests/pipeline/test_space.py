@@ -117,3 +117,9 @@ def test_the_corpus_is_measured_where_it_can_be_seen(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("x" * 70)
     assert space.corpus_bytes(job, tmp_path) == 70
+
+
+def test_a_corpus_whose_name_no_file_can_have_has_no_size(tmp_path: Path) -> None:
+    loaded = study.load(ROOT / "studies/filipino-cpt.yaml", sets=["corpus.file=" + "x" * 300])
+    job = plan.make(loaded, site.reference(ROOT)).job("split")
+    assert space.corpus_bytes(job, tmp_path) is None

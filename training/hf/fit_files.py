@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from training.artifacts import read_manifest, write_manifest
+from training.artifacts import write_manifest
 from training.contract import Progress, publish_directory
 from training.fit_settings import FitSettings
 from training.hf.checkpoint import OPTIMIZER, find_checkpoint, gather_optimizer
 from training.hf.record import copy_files
 from training.hf.task import Place, Task
-from training.metrics import Status, warn
+from training.metrics import Status
 from training.naming import run_name
-from training.resume import Position, refuse_other_run
-from training.stopping import WATCH_ONLY, Best
+from training.resume import Position, finished, refuse_other_run
 
 
 class ExampleProgress(Progress):
@@ -54,28 +53,15 @@ def open_status(settings: FitSettings, place: Place, examples: int, total: int) 
     return Status(options.checkpoint_dir / "status.json", facts)
 
 
-def finished(
+def told_finished(
     settings: FitSettings, identity: dict[str, Any], total: int, status: Status
 ) -> bool:
-    """Whether final/ is whole and holds what these settings ask for; BadInput if another run's."""
-    final = settings.train.checkpoint_dir / "final"
-    if not final.is_dir():
-        return False
-    try:
-        manifest = read_manifest(final)
-    except ValueError as error:
-        warn(f"{error}, so it is written again")
-        return False
-    del manifest["files"]
-    at = Position(**manifest)
-    refuse_other_run(at, identity, total)
-    best = Best(settings.train.early_stopping or WATCH_ONLY, at.best, at.best_step, at.bad)
-    if at.step < total and not best.exhausted:
-        return False
-    print(f"{final} is complete at step {at.step}; nothing to do")
-    if '"done"' not in (status.path.read_text() if status.path.exists() else ""):
+    """Whether the run is at its end, which its status then says; BadInput if it is another's."""
+    train = settings.train
+    at = finished(train.checkpoint_dir / "final", identity, total, train.early_stopping)
+    if at and not status.done():
         status.write("done", step=at.step, consumed_samples=at.consumed_samples)
-    return True
+    return at is not None
 
 
 def newest(root: Path, identity: Mapping[str, Any], total: int) -> tuple[Path, Position] | None:

@@ -123,7 +123,7 @@ def setup(settings: FitSettings, task: Task, stop: Stop) -> Fit | None:
     identity = {**settings.identity(), **task.identity(), "train.precision": place.precision}
     status = fit_files.open_status(settings, place, task.examples, total)
     progress = fit_files.ExampleProgress(total)
-    if fit_files.finished(settings, identity, total, status):
+    if fit_files.told_finished(settings, identity, total, status):
         return None
     found = fit_files.newest(options.checkpoint_dir, identity, total)
     progress.report(0, "building the model")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from training.artifacts import MANIFEST, read_manifest, write_manifest
+from training.artifacts import MANIFEST, write_manifest
 from training.contract import publish_directory
 from training.hf import checkpoint
 from training.hf.parallel import World
 from training.metrics import Status
-from training.resume import Position, refuse_other_run
+from training.resume import finished
 from training.settings import Settings
-from training.stopping import WATCH_ONLY, Best
 
 if TYPE_CHECKING:
     from training.hf.run import Run
@@ -48,28 +46,14 @@ def open_status(settings: Settings, world: World, how: dict[str, Any]) -> Status
     return (Status if world.first else NoStatus)(train.checkpoint_dir / "status.json", facts)
 
 
-def finished(settings: Settings, identity: dict[str, Any], status: Status) -> bool:
-    """Whether final/ is whole and holds what these settings ask for; BadInput if another run's."""
+def told_finished(settings: Settings, identity: dict[str, Any], status: Status) -> bool:
+    """Whether the run is at its end, which its status then says; BadInput if it is another's."""
     train = settings.train
-    final = train.checkpoint_dir / "final"
-    if not final.is_dir():
-        return False
-    try:
-        manifest = read_manifest(final)
-    except ValueError as error:
-        print(f"warning: {error}, so it is written again", file=sys.stderr)
-        return False
-    del manifest["files"]
-    at = Position(**manifest)
-    refuse_other_run(at, identity, train.max_steps)
-    best = Best(train.early_stopping or WATCH_ONLY, at.best, at.best_step, at.bad, at.scope)
-    if at.step < train.max_steps and not best.exhausted:
-        return False
-    print(f"{final} is complete at step {at.step}; nothing to do")
-    if '"done"' not in (status.path.read_text() if status.path.exists() else ""):
+    at = finished(train.checkpoint_dir / "final", identity, train.max_steps, train.early_stopping)
+    if at and not status.done():
         samples, tokens = settings.consumed(at.step)
         status.write("done", step=at.step, consumed_samples=samples, consumed_tokens=tokens)
-    return True
+    return at is not None
 
 
 def write_model(run: Run, name: str, of: str = "") -> None:

@@ -108,7 +108,7 @@ def setup(settings: Settings, world: World, stop: Stop) -> Run | None:
     sync = resolve_sync(train.gradient_sync, parallel)
     how = {"precision": precision, "parallel": parallel, "gradient_sync": sync, "loss_kind": loss}
     status = record.open_status(settings, world, how)
-    if world.together(lambda: record.finished(settings, identity, status)):
+    if world.together(lambda: record.told_finished(settings, identity, status)):
         return None
     found = world.together(lambda: newest(settings, identity))
     progress.report(0, "building the model")
