@@ -1,5 +1,6 @@
 """What a job is told (one resolved YAML file) and how it answers (one line, a code, progress)."""
 
+import errno
 import json
 import os
 import re
@@ -14,9 +15,12 @@ import yaml
 
 from evaluation.files import write_text
 
-BAD_INPUT = 65
-OUT_OF_MEMORY = 71
+FAILED, BAD_INPUT, OUT_OF_MEMORY = 1, 65, 71
 PROGRESS_EVERY_S = 1.0
+_OUTSIDE = {  # what is no mistake of a program
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.EISDIR, errno.EIO, errno.ESTALE,
+}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -148,15 +152,24 @@ class Progress:
         write_text(Path(target), json.dumps(told) + "\n")
 
 
-def complain(error: Exception) -> None:
+def complain(error: Exception | str) -> None:
     """One line for the user on stderr."""
     print(f"error: {error}", file=sys.stderr)
 
 
 def guarded(program: Callable[[], int]) -> int:
-    """Run a program; an InputError becomes one line on stderr and the exit code 65."""
+    """Run a program; what its user or the machine got wrong becomes one line on stderr and an exit
+    code: 65 for bad input, 71 out of memory, 1 where a disk or a path is at fault."""
     try:
         return program()
     except InputError as error:
         complain(error)
         return BAD_INPUT
+    except MemoryError:
+        complain("memory ran out. Ask for more, or make the batches smaller")
+        return OUT_OF_MEMORY
+    except OSError as error:
+        if error.errno not in _OUTSIDE:
+            raise
+        complain(f"{error}. Make room, or correct the path or its rights, then run again")
+        return FAILED

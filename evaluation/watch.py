@@ -10,7 +10,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ REMEDIES = {
     "train.activation_checkpointing",
     "idle": "more than half of the GPU's memory is free: a larger batch.train makes it faster",
     "unsteady": "some updates took more than twice as long as most: look at the node and its disk",
+}
+DECAYS: dict[str, Callable[[float], float]] = {  # of the peak, by the share of the way done
+    "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
+    "linear": lambda share: 1 - share,
+    "constant": lambda share: 1.0,
 }
 
 
@@ -50,8 +55,24 @@ def expected_rate(step: int, total: int, warmup: int, optimizer: Mapping[str, An
     if step <= warmup:
         return peak * step / warmup
     share = min((step - warmup) / max(total - warmup, 1), 1.0)
-    shapes = {"cosine": (1 + math.cos(math.pi * share)) / 2, "linear": 1 - share, "constant": 1.0}
-    return least + (peak - least) * shapes[str(optimizer.get("decay", "linear"))]
+    return least + (peak - least) * DECAYS[str(optimizer.get("decay", "linear"))](share)
+
+
+def read_optimizer(config: Config) -> dict[str, Any]:
+    """What decides the learning rate; raises InputError where it is none."""
+    found: dict[str, Any] = {
+        "lr": config.get("optimizer.lr", float),
+        "min_lr": config.get("optimizer.min_lr", float, 0.0),
+        "decay": config.get("optimizer.decay", str, "linear"),
+    }
+    if not 0 < found["lr"] < math.inf:
+        raise InputError(f"optimizer.lr is {found['lr']}, not above 0", "Correct the study")
+    if found["decay"] not in DECAYS:
+        raise InputError(
+            f"optimizer.decay is {found['decay']}, not one of {', '.join(DECAYS)}",
+            "Correct the study",
+        )
+    return found
 
 
 def loss_figures(rows: Sequence[Row]) -> dict[str, Any]:
@@ -110,11 +131,11 @@ def signs(found: Mapping[str, Any]) -> dict[str, bool]:
 def watch(config: Config) -> int:
     """Read the training that `watch` names, write the figures, print the signs."""
     rows = read_metrics(Path(config.get("watch.metrics", str)))
-    path = Path(config.get("watch.status", str))
+    path, optimizer = Path(config.get("watch.status", str)), read_optimizer(config)
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
-        found = figures(rows, status, config.get("optimizer", dict))
-    except (OSError, ValueError, KeyError) as error:
+        found = figures(rows, status, optimizer)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be used ({error})", "Run the training again") from error
     shown = [name for name, true in found["signs"].items() if true]
     found["warnings"] = len(shown)

@@ -83,7 +83,7 @@ def _override(config: Section, args: argparse.Namespace) -> None:
         ("batch", "micro", args.micro_batch_size),
     ):
         if value is not None:
-            parameters[section] = (parameters.get(section) or {}) | {key: value}
+            parameters[section] = config.mapping(f"parameters.{section}") | {key: value}
 
 
 def read_settings(config: Section, world: int) -> Settings:

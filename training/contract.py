@@ -55,6 +55,14 @@ class BadInput(ProgramError):
         super().__init__(Exit.BAD_INPUT, fact, remedy)
 
 
+REMEDIES = {  # for what is no mistake of a program
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
+    **dict.fromkeys((errno.EACCES, errno.EROFS), "Mend the permissions"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR), "Correct the path"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "Look at the file system"),
+}
+
+
 def run_program(main: Callable[[list[str]], Exit], argv: list[str]) -> int:
     """Call `main` and turn what it raises into the exit code and one line on stderr."""
     try:
@@ -67,9 +75,9 @@ def run_program(main: Callable[[list[str]], Exit], argv: list[str]) -> int:
         print("error: memory ran out. Ask for more, or halve batch.micro", file=sys.stderr)
         return int(Exit.OUT_OF_MEMORY)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in REMEDIES:
             raise
-        print(f"error: {error}. Make room or fix the permissions, then run again", file=sys.stderr)
+        print(f"error: {error}. {REMEDIES[error.errno]}, then run again", file=sys.stderr)
         return int(Exit.FAILED)
 
 
@@ -117,6 +125,14 @@ class Section:
         else:
             self.problems.append(f"{key} is {found!r}, not {_NAMES[kind]}")
         return kind()
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        """What stands under `key`; empty where nothing does, or no mapping, which is noted."""
+        found = self._find(key)
+        if found is None or isinstance(found, dict):
+            return found or {}
+        self.problems.append(f"{key} is {found!r}, not a mapping")
+        return {}
 
     def positive(self, key: str, default: int | None = None) -> int:
         """A whole number of at least 1."""

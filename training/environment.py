@@ -101,7 +101,7 @@ def cuda_problem() -> str:
 def read_minimum(config: Section) -> dict[str, str]:
     """The packages and their least versions; problems stay in `config`."""
     key = "environment.minimum"
-    given = config.values["parameters"].get("environment", {}).get("minimum", [])
+    given = config.mapping("parameters.environment").get("minimum", [])
     minimum = {}
     for entry in given if isinstance(given, list) else [given]:
         found = re.fullmatch(r"([\w.-]+)>=([\d.]+)", str(entry))

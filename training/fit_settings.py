@@ -129,7 +129,7 @@ def override(config: Section, args: argparse.Namespace) -> None:
         ("batch", "train", args.batch),
     ):
         if value is not None:
-            parameters[section] = (parameters.get(section) or {}) | {key: value}
+            parameters[section] = config.mapping(f"parameters.{section}") | {key: value}
     if args.max_steps is not None:
         parameters["train"]["epochs"] = 0
 

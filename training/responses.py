@@ -89,8 +89,7 @@ def read_generation(config: Section, section: str) -> Generation:
         levels={level: _level(config, f"{p}levels.{level}") for level in CEFR},
         seed=config.get("parameters.seed", int),
     )
-    given = config.values["parameters"].get(section, {}).get("levels") or {}
-    for name in given if isinstance(given, dict) else ():
+    for name in config.mapping(f"{p}levels"):
         config.check(name in CEFR, f"{p}levels.{name} is none of {', '.join(CEFR)}")
     for key in ("system", "plain"):
         _check_slots(config, p + key, getattr(made, key), key)

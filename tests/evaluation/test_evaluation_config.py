@@ -1,5 +1,6 @@
 """The job's configuration, the messages, the progress file, atomic files."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -108,3 +109,32 @@ def test_json_is_strict_and_readable(tmp_path: Path) -> None:
     assert (tmp_path / "a.jsonl").read_text(encoding="utf-8") == '{"b": "ñ"}\n{"a": 1}\n'
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a"), 1, "on device: 'a'. Make room"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a"), 1, "correct the path"),
+        (MemoryError(), 71, "memory ran out"),
+        (InputError("a", "b"), 65, "error: a. b.\n"),
+    ],
+)
+def test_what_is_no_bug_is_a_line_and_a_code(
+    error: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def program() -> int:
+        raise error
+
+    assert guarded(program) == code
+    err = capsys.readouterr().err
+    assert said in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("bug", [FileNotFoundError(errno.ENOENT, "none", "a"), ZeroDivisionError()])
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
+    def program() -> int:
+        raise bug
+
+    with pytest.raises(type(bug)):
+        guarded(program)

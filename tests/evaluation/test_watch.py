@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.watch import REMEDIES, expected_rate, figures, main
+from evaluation.config import Config, InputError
+from evaluation.watch import REMEDIES, expected_rate, figures, main, read_optimizer
 
 OPTIMIZER = {"lr": 2e-4, "decay": "cosine"}
 STATUS = {"max_steps": 100, "warmup_steps": 3, "device_memory": 24e9}
@@ -71,6 +72,21 @@ def test_the_schedule_is_the_trainer_s():
         theirs = Schedule(2e-4, 1e-5, 202, 6720, decay)
         for step in (1, 100, 202, 203, 3000, 6720):
             assert expected_rate(step, 6720, 202, told) == pytest.approx(theirs(step), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        ({"lr": []}, "optimizer.lr in t is [], not float"),
+        ({"lr": 0}, "optimizer.lr is 0.0, not above 0"),
+        ({"lr": 1, "decay": "steps"}, "optimizer.decay is steps, not one of cosine, linear"),
+        ({"lr": 1, "min_lr": "x"}, "optimizer.min_lr in t is 'x', not float"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(optimizer, told):
+    with pytest.raises(InputError) as caught:
+        read_optimizer(Config({"parameters": {"optimizer": optimizer}}, "t"))
+    assert told in str(caught.value)
 
 
 def test_a_cpu_s_memory_is_not_judged():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_memory_has_its_code(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run_program(main, []) == 71
     assert capsys.readouterr().err.startswith("error: memory ran out")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "Make room"), (errno.ENAMETOOLONG, "Correct the path")]
+)
+def test_what_the_machine_refuses_is_a_line(
+    number: int, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(argv: list[str]) -> Exit:
+        raise OSError(number, "no", "a")
+
+    assert run_program(main, []) == 1
+    assert capsys.readouterr().err == f"error: [Errno {number}] no: 'a'. {remedy}, then run again\n"
 
 
 def test_a_bug_keeps_its_traceback() -> None:

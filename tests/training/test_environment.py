@@ -98,6 +98,13 @@ def test_a_minimum_that_is_none(
     assert code == (0 if minimum == "torch>=2.6" else 65)
 
 
+def test_a_section_that_is_no_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("parameters: {environment: [torch]}\n")
+    assert check(["--config", str(path)]) == 65
+    assert "parameters.environment is ['torch'], not a mapping" in capsys.readouterr().err
+
+
 def test_a_gpu_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from training.budget import training_tokens
 from training.config import load_settings, parse_arguments
@@ -31,6 +32,15 @@ def test_flags_win(job: Callable[..., Path]) -> None:
     assert settings.train.checkpoint_dir == Path("c")
     assert settings.wandb.name == "w"
     assert settings.schedule.max_steps == 3
+
+
+def test_a_flag_for_a_section_that_is_no_mapping(job: Callable[..., Path]) -> None:
+    path = job()
+    values = yaml.safe_load(path.read_text())
+    values["parameters"]["train"] = 1.5
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(BadInput, match="parameters.train is 1.5, not a mapping"):
+        load(path, "--max-steps=3")
 
 
 def test_of_equal_text_the_updates_follow_from_the_tokens(

@@ -36,10 +36,10 @@ def read_base(config: Section) -> BaseModel:
     config.check(random or base != "none", f"{p}init is weights but {p}base names none")
     if not random:
         return BaseModel(base)
-    shape = config.values["parameters"]["model"].get("config")
-    config.check(isinstance(shape, dict), f"{p}config is {shape!r}, not a mapping")
+    shape = config.mapping(p + "config")
+    config.check(bool(shape), f"{p}config is missing: the model's shape")
     return BaseModel(
-        base, True, config.get(p + "architecture", str), shape or {},
+        base, True, config.get(p + "architecture", str), shape,
         config.get(p + "tokenizer", str), config.get(p + "tied", bool, True),
     )  # fmt: skip
 

@@ -91,7 +91,7 @@ def main(argv: list[str]) -> Exit:
 def read_own(config: Section, settings: FitSettings) -> IlmSettings:
     """The sections that only this trainer reads; problems stay in `config`."""
     p = "parameters."
-    terms: Any = config.values["parameters"].get("train", {}).get("terms", list(TERMS))
+    terms: Any = config.mapping(p + "train").get("terms", list(TERMS))
     named = isinstance(terms, list) and bool(terms) and all(term in TERMS for term in terms)
     config.check(named, f"{p}train.terms is {terms!r}, not a list of {', '.join(TERMS)}")
     init_from = config.get(p + "model.init_from", str, "none")

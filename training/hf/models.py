@@ -67,8 +67,7 @@ def words(config: Section, key: str) -> list[str]:
 
 def make_all(config: Section) -> None:
     """The small models that the study describes, if it does."""
-    section: Any = config.values["parameters"].get("models") or {}
-    wanted = list(section.get("make") or {})
+    wanted = list(config.mapping("parameters.models.make"))
     if not wanted:
         return
     from training.hf.tiny import make, read_tiny
