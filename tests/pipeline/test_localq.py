@@ -215,7 +215,7 @@ def test_directives_and_argv_over_them(queue: Queue) -> None:
         ("", ("--name", "a\nb"), "--name is 'a\\nb'"),
         ("", ("--name", "x" * 201), "--name is"),
         ("", ("--after", "L99"), "--after L99: no such job"),
-        ("", ("--workdir", "/nowhere"), "working directory /nowhere does not exist"),
+        ("", ("--workdir", "/proc/nowhere"), "working directory /proc/nowhere does not exist"),
         ("", ("--output", "/dev/null/x"), "nothing was queued: /dev/null"),
     ],
 )
