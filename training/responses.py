@@ -24,8 +24,8 @@ from training.rows import placed_rows
 
 CEFR = ("A1", "A2", "B1", "B2", "C1", "C2")
 PROMPTS = ("auto", "chat", "plain")
-_QUESTION = ("id", "level", "source", "question")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+_QUESTION = ("id", "level", "source", "question")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +98,9 @@ def encode(
     path: Path, examples: Examples, tokenizer: Any, task: str, most: int = 0
 ) -> list[Encoded]:
     """All examples of a file, or the first `most`."""
-    rows = placed_rows(path, "Prepare the data first, or correct data.train")
+    rows = list(placed_rows(path, "Prepare the data first, or correct data.train"))
     made = []
-    for where, row in islice(rows, most or None):
+    for where, row in rows[:most] if most else rows:
         prompt, response = (fill(t, row, where) for t in (examples.prompt, examples.response))
         if task == CAUSAL:
             ended = row.get("finished") is not False
