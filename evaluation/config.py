@@ -1,5 +1,6 @@
 """What a job is told (one resolved YAML file) and how it answers (one line, a code, progress)."""
 
+import errno
 import json
 import os
 import re
@@ -13,10 +14,13 @@ from typing import Any, TypeVar
 import yaml
 
 from evaluation.files import write_text
-from ledger.files import REMEDIES
 
 FAILED, BAD_INPUT, OUT_OF_MEMORY = 1, 65, 71
 PROGRESS_EVERY_S = 1.0
+_OUTSIDE = {  # what is no mistake of a program
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.EISDIR, errno.EIO, errno.ESTALE,
+}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -165,7 +169,7 @@ def guarded(program: Callable[[], int]) -> int:
         complain("memory ran out. Ask for more, or make the batches smaller")
         return OUT_OF_MEMORY
     except OSError as error:
-        if error.errno not in REMEDIES:
+        if error.errno not in _OUTSIDE:
             raise
         complain(f"{error}. Make room, or correct the path or its rights, then run again")
         return FAILED

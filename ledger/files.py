@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from pathlib import Path
-
-REMEDIES = {  # of an OSError by its number: what is the machine's or the path's fault, no program's
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
-    **dict.fromkeys((errno.EACCES, errno.EROFS), "Mend the permissions"),
-    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR), "Correct the path"),
-    **dict.fromkeys((errno.EIO, errno.ESTALE), "Look at the file system"),
-}
 
 
 def write(path: Path, text: str) -> None:

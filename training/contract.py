@@ -5,6 +5,7 @@ Standard library and pyyaml only: NeMo's environment pins old versions of everyt
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,8 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-
-from ledger.files import REMEDIES
 
 Value = TypeVar("Value", int, float, str, bool)
 
@@ -54,6 +53,14 @@ class BadInput(ProgramError):
 
     def __init__(self, fact: str, remedy: str) -> None:
         super().__init__(Exit.BAD_INPUT, fact, remedy)
+
+
+REMEDIES = {  # for what is no mistake of a program
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
+    **dict.fromkeys((errno.EACCES, errno.EROFS), "Mend the permissions"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR), "Correct the path"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "Look at the file system"),
+}
 
 
 def run_program(main: Callable[[list[str]], Exit], argv: list[str]) -> int:
